@@ -18,7 +18,9 @@ mod workload;
 
 pub use emit::to_yaml;
 pub use error::{Error, ShapeError};
-pub use workload::{CLUSTER_LABEL, Namespace, Target};
+pub use workload::{Target, pod_templates};
+
+use crate::namespace::Namespace;
 
 use serde_json::Value;
 use split::{BOM, Piece};
@@ -79,7 +81,7 @@ impl Stream {
         self.collect(workload::namespaces)
     }
 
-    /// The StatefulSets in all documents that carry the label [`CLUSTER_LABEL`].
+    /// The StatefulSets in all documents that carry the label [`crate::names::label::CLUSTER`].
     ///
     /// # Errors
     /// A List whose items are not objects.
@@ -87,10 +89,7 @@ impl Stream {
         self.collect(workload::cache_stateful_sets)
     }
 
-    fn collect<'a, T>(
-        &'a self,
-        find: impl Fn(&'a Value) -> Result<Vec<T>, ShapeError>,
-    ) -> Result<Vec<T>, Error> {
+    fn collect<'a, T>(&'a self, find: impl Fn(&'a Value) -> Result<Vec<T>, ShapeError>) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
         for document in &self.documents {
             if let Some(value) = &document.value {
@@ -125,9 +124,7 @@ fn join(out: &mut String, text: &str) {
     if !out.is_empty() && !out.ends_with('\n') {
         out.push('\n');
     }
-    let own_marker = text
-        .lines()
-        .find(|line| !line.is_empty() && !line.starts_with('#'));
+    let own_marker = text.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
     match own_marker {
         // Nothing but comments, or a marker that the file brings along.
         None => {}
@@ -275,11 +272,7 @@ impl Document {
     }
 
     fn shape(&self, shape: ShapeError) -> Error {
-        Error::Shape {
-            file: self.file.clone(),
-            line: self.content_line,
-            shape,
-        }
+        Error::Shape { file: self.file.clone(), line: self.content_line, shape }
     }
 }
 

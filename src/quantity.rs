@@ -49,43 +49,26 @@ const NANOS_PER_UNIT: i128 = 1_000_000_000;
 const MAX_NANOS: i128 = i64::MAX as i128 * NANOS_PER_UNIT;
 
 /// Binary suffixes and their power of two, largest first.
-const BINARY: [(&str, u32); 6] = [
-    ("Ei", 60),
-    ("Pi", 50),
-    ("Ti", 40),
-    ("Gi", 30),
-    ("Mi", 20),
-    ("Ki", 10),
-];
+const BINARY: [(&str, u32); 6] = [("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
 
 /// Decimal suffixes and their power of ten, largest first.
-const DECIMAL: [(&str, i32); 10] = [
-    ("E", 18),
-    ("P", 15),
-    ("T", 12),
-    ("G", 9),
-    ("M", 6),
-    ("k", 3),
-    ("", 0),
-    ("m", -3),
-    ("u", -6),
-    ("n", -9),
-];
+const DECIMAL: [(&str, i32); 10] =
+    [("E", 18), ("P", 15), ("T", 12), ("G", 9), ("M", 6), ("k", 3), ("", 0), ("m", -3), ("u", -6), ("n", -9)];
 
 impl Quantity {
     /// Nothing.
-    pub const ZERO: Quantity = Quantity {
-        nanos: 0,
-        style: Style::Decimal,
-    };
+    pub const ZERO: Quantity = Quantity { nanos: 0, style: Style::Decimal };
 
     /// That many MiB of memory.
     #[must_use]
-    pub fn from_mebibytes(mebibytes: u32) -> Self {
-        Quantity {
-            nanos: i128::from(mebibytes) * NANOS_PER_UNIT * (1 << 20),
-            style: Style::Binary,
-        }
+    pub const fn mebi(mebibytes: u32) -> Self {
+        Quantity { nanos: mebibytes as i128 * NANOS_PER_UNIT * (1 << 20), style: Style::Binary }
+    }
+
+    /// That many thousandths of a CPU.
+    #[must_use]
+    pub const fn milli(millis: u32) -> Self {
+        Quantity { nanos: millis as i128 * (NANOS_PER_UNIT / 1000), style: Style::Decimal }
     }
 
     /// Reads a manifest's field, which may be a string or a number (`cpu: 1`).
@@ -100,16 +83,12 @@ impl Quantity {
         }
     }
 
-    /// The sum, written like the first that is not zero; nothing when it is more than a quantity can be.
+    /// The sum, written like the first that is not zero; the largest quantity when it would be more.
     #[must_use]
-    pub fn checked_add(self, other: Self) -> Option<Self> {
-        let nanos = self.nanos + other.nanos;
-        let style = if self.is_zero() {
-            other.style
-        } else {
-            self.style
-        };
-        (nanos <= MAX_NANOS).then_some(Quantity { nanos, style })
+    pub fn saturating_add(self, other: Self) -> Self {
+        let nanos = (self.nanos + other.nanos).min(MAX_NANOS);
+        let style = if self.is_zero() { other.style } else { self.style };
+        Quantity { nanos, style }
     }
 
     /// Whether it is nothing.
@@ -140,18 +119,13 @@ impl FromStr for Quantity {
         if negative && nanos > 0 {
             return Err(QuantityError::Negative(text.to_owned()));
         }
-        Ok(Quantity {
-            nanos,
-            style: scale.style,
-        })
+        Ok(Quantity { nanos, style: scale.style })
     }
 }
 
 /// The leading decimal digits of `text`, and the rest.
 fn digits(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -166,21 +140,13 @@ struct Scale {
 impl Scale {
     fn read(suffix: &str) -> Option<Self> {
         if let Some((_, two)) = BINARY.iter().find(|(name, _)| *name == suffix) {
-            return Some(Scale {
-                two: *two,
-                ten: 0,
-                style: Style::Binary,
-            });
+            return Some(Scale { two: *two, ten: 0, style: Style::Binary });
         }
         let ten = match DECIMAL.iter().find(|(name, _)| *name == suffix) {
             Some((_, ten)) => *ten,
             None => exponent(suffix.strip_prefix(['e', 'E'])?)?,
         };
-        Some(Scale {
-            two: 0,
-            ten,
-            style: Style::Decimal,
-        })
+        Some(Scale { two: 0, ten, style: Style::Decimal })
     }
 }
 
@@ -201,9 +167,7 @@ fn exponent(text: &str) -> Option<i32> {
 fn to_nanos(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
     let mut figures: i128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
-        figures = figures
-            .checked_mul(10)?
-            .checked_add(i128::from(digit - b'0'))?;
+        figures = figures.checked_mul(10)?.checked_add(i128::from(digit - b'0'))?;
     }
     if figures == 0 {
         return Some(0);
@@ -311,9 +275,8 @@ mod tests {
     #[test]
     fn what_is_no_quantity_is_named() {
         for text in [
-            "", "-", ".", "m", "Mi", "1ki", "1K", "1MB", "1mi", "1 ", " 1", "1 Mi", "1e", "1e+",
-            "1E-", "1e3Ki", "1Eik", "1.2.3", "0x10", "1_000", "1,5", "--1", "+-1", "é", "NaN",
-            "inf",
+            "", "-", ".", "m", "Mi", "1ki", "1K", "1MB", "1mi", "1 ", " 1", "1 Mi", "1e", "1e+", "1E-", "1e3Ki",
+            "1Eik", "1.2.3", "0x10", "1_000", "1,5", "--1", "+-1", "é", "NaN", "inf",
         ] {
             let error = text.parse::<Quantity>();
             assert_eq!(error, Err(QuantityError::Malformed(text.to_owned())));
@@ -339,18 +302,9 @@ mod tests {
         assert_eq!(read(json!(0.25)), Ok(quantity("250m")));
         assert_eq!(read(json!(1e3)), Ok(quantity("1k")));
         assert_eq!(read(json!("1")), Ok(quantity("1")));
-        assert_eq!(
-            read(json!(-1)),
-            Err(QuantityError::Negative("-1".to_owned()))
-        );
-        assert_eq!(
-            read(json!(null)),
-            Err(QuantityError::WrongType("null".to_owned()))
-        );
-        assert_eq!(
-            read(json!(true)),
-            Err(QuantityError::WrongType("true".to_owned()))
-        );
+        assert_eq!(read(json!(-1)), Err(QuantityError::Negative("-1".to_owned())));
+        assert_eq!(read(json!(null)), Err(QuantityError::WrongType("null".to_owned())));
+        assert_eq!(read(json!(true)), Err(QuantityError::WrongType("true".to_owned())));
     }
 
     #[test]
@@ -369,16 +323,16 @@ mod tests {
         ] {
             assert_eq!(quantity(text).to_string(), canonical, "{text}");
         }
-        assert_eq!(Quantity::from_mebibytes(64).to_string(), "64Mi");
+        assert_eq!(Quantity::mebi(64).to_string(), "64Mi");
     }
 
     #[test]
     fn sums_are_exact_and_bounded() {
-        let sum = |a: &str, b: &str| quantity(a).checked_add(quantity(b)).map(|q| q.to_string());
-        assert_eq!(sum("100m", "0.9").as_deref(), Some("1"));
-        assert_eq!(sum("64Mi", "1Gi").as_deref(), Some("1088Mi"));
-        assert_eq!(sum("0", "64Mi").as_deref(), Some("64Mi"));
-        assert_eq!(sum("9223372036854775807", "1n"), None);
+        let sum = |a: &str, b: &str| quantity(a).saturating_add(quantity(b)).to_string();
+        assert_eq!(sum("100m", "0.9"), "1");
+        assert_eq!(sum("64Mi", "1Gi"), "1088Mi");
+        assert_eq!(sum("0", "64Mi"), "64Mi");
+        assert_eq!(quantity(&sum("9223372036854775807", "1n")), quantity("9223372036854775807"));
         assert!(Quantity::ZERO.is_zero() && !quantity("1n").is_zero());
     }
 

@@ -56,11 +56,7 @@ impl Serialize for Yaml<'_> {
 /// It must not open with a tab, which libyaml and go-yaml take for indentation, nor be white space only, nor hold a
 /// character that a block can't: control characters, other line breaks, byte order marks.
 fn fits_literal_block(text: &str) -> bool {
-    let begins_well = text
-        .trim_start_matches([' ', '\n'])
-        .chars()
-        .next()
-        .is_some_and(|c| c != '\t');
+    let begins_well = text.trim_start_matches([' ', '\n']).chars().next().is_some_and(|c| c != '\t');
     text.contains('\n') && begins_well && text.chars().all(printable)
 }
 

@@ -129,9 +129,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
-        number(v)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("the number is not finite, which JSON can't hold"))
+        number(v).map(Value::Number).ok_or_else(|| E::custom("the number is not finite, which JSON can't hold"))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
@@ -212,9 +210,7 @@ impl Visitor<'_> for KeyVisitor {
     }
 
     fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<String, E> {
-        number(v)
-            .map(|n| n.to_string())
-            .ok_or_else(|| E::custom("a mapping key must be a finite number"))
+        number(v).map(|n| n.to_string()).ok_or_else(|| E::custom("a mapping key must be a finite number"))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<String, E> {

@@ -84,14 +84,7 @@ struct Open {
 
 impl Open {
     fn at(start: usize, first_line: usize) -> Self {
-        Open {
-            start,
-            first_line,
-            head: start,
-            content_line: None,
-            tail: None,
-            started: false,
-        }
+        Open { start, first_line, head: start, content_line: None, tail: None, started: false }
     }
 
     fn take(&mut self, kind: Line, position: usize, length: usize, number: usize) {
@@ -128,11 +121,7 @@ impl Open {
 }
 
 fn classify(line: &str, may_have_bom: bool) -> Line {
-    let line = if may_have_bom {
-        line.trim_start_matches(BOM)
-    } else {
-        line
-    };
+    let line = if may_have_bom { line.trim_start_matches(BOM) } else { line };
     if let Some(rest) = marker(line, "---") {
         let content = rest.trim_start_matches([' ', '\t']);
         let bare = content.trim_end().is_empty() || content.starts_with('#');
@@ -190,10 +179,7 @@ mod tests {
     #[test]
     fn markers_begin_a_document() {
         assert_eq!(texts("a: 1\n---\nb: 2\n"), ["a: 1\n", "---\nb: 2\n"]);
-        assert_eq!(
-            texts("---\na\n--- # c\nb\n--- {c: 1}\n"),
-            ["---\na\n", "--- # c\nb\n", "--- {c: 1}\n"]
-        );
+        assert_eq!(texts("---\na\n--- # c\nb\n--- {c: 1}\n"), ["---\na\n", "--- # c\nb\n", "--- {c: 1}\n"]);
         assert_eq!(texts("a\r\n---\r\nb"), ["a\r\n", "---\r\nb"]);
         assert_eq!(texts("a\r---\rb"), ["a\r", "---\rb"]);
         assert_eq!(texts("---\n---\n---"), ["---\n", "---\n", "---"]);
@@ -202,43 +188,22 @@ mod tests {
 
     #[test]
     fn look_alikes_do_not() {
-        for source in [
-            "---a\n",
-            "a: |\n  ---\n  b\n",
-            " ---\n",
-            "a: ---\n",
-            "----\n",
-        ] {
+        for source in ["---a\n", "a: |\n  ---\n  b\n", " ---\n", "a: ---\n", "----\n"] {
             assert_eq!(texts(source), [source]);
         }
     }
 
     #[test]
     fn comments_and_directives_before_a_marker_belong_to_its_document() {
-        for source in [
-            "# a\n\n---\nb\n",
-            "%YAML 1.1\n---\nb\n",
-            "\u{feff}---\nb\n",
-            "",
-        ] {
-            assert_eq!(
-                texts(source).len(),
-                usize::from(!source.is_empty()),
-                "{source:?}"
-            );
+        for source in ["# a\n\n---\nb\n", "%YAML 1.1\n---\nb\n", "\u{feff}---\nb\n", ""] {
+            assert_eq!(texts(source).len(), usize::from(!source.is_empty()), "{source:?}");
         }
-        assert_eq!(
-            texts("a\n...\n%YAML 1.1\n---\nb\n"),
-            ["a\n...\n", "%YAML 1.1\n---\nb\n"]
-        );
+        assert_eq!(texts("a\n...\n%YAML 1.1\n---\nb\n"), ["a\n...\n", "%YAML 1.1\n---\nb\n"]);
     }
 
     #[test]
     fn head_and_tail_frame_the_content() {
-        assert_eq!(
-            skeletons("# x\n---\n# y\n\na: 1\n# lost\n"),
-            ["# x\n---\n# y\n\nC"]
-        );
+        assert_eq!(skeletons("# x\n---\n# y\n\na: 1\n# lost\n"), ["# x\n---\n# y\n\nC"]);
         assert_eq!(skeletons("--- {a: 1}\n...\n# z\n"), ["---C...\n", "# z\nC"]);
         assert_eq!(skeletons("a: 1"), ["C"]);
     }
@@ -246,10 +211,7 @@ mod tests {
     #[test]
     fn lines_count_from_the_top_of_the_file() {
         let pieces = split("# x\na: 1\n---\n# y\n\nb: 1\n--- c\n---\n");
-        let lines: Vec<_> = pieces
-            .iter()
-            .map(|p| (p.first_line, p.content_line))
-            .collect();
+        let lines: Vec<_> = pieces.iter().map(|p| (p.first_line, p.content_line)).collect();
         assert_eq!(lines, [(1, 2), (3, 6), (7, 7), (8, 8)]);
         let full: Vec<_> = pieces.iter().map(|p| p.has_content).collect();
         assert_eq!(full, [true, true, true, false]);

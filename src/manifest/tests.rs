@@ -14,9 +14,7 @@ fn value(text: &str) -> Value {
 }
 
 fn refused(text: &str) -> String {
-    Stream::parse(&[("deploy.yaml", text)])
-        .unwrap_err()
-        .to_string()
+    Stream::parse(&[("deploy.yaml", text)]).unwrap_err().to_string()
 }
 
 /// Adds the label `x: "yes"` to every pod template.
@@ -35,7 +33,8 @@ fn patched(text: &str) -> String {
 }
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {k: 1e3, m: 1.50}\n";
-const POD_PATCHED: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels:\n    x: \"yes\"\nspec:\n  k: 1000\n  m: 1.5\n";
+const POD_PATCHED: &str =
+    "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels:\n    x: \"yes\"\nspec:\n  k: 1000\n  m: 1.5\n";
 
 #[test]
 fn untouched_documents_keep_every_byte() {
@@ -48,17 +47,10 @@ fn untouched_documents_keep_every_byte() {
 
 #[test]
 fn markers_survive_a_change() {
-    let json =
-        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"k":1000,"m":1.5}}"#;
+    let json = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"k":1000,"m":1.5}}"#;
     for (before, after) in [
-        (
-            format!("--- {json}\n...\n"),
-            format!("---\n{POD_PATCHED}...\n"),
-        ),
-        (
-            format!("%YAML 1.1\n---\n{POD}"),
-            format!("%YAML 1.1\n---\n{POD_PATCHED}"),
-        ),
+        (format!("--- {json}\n...\n"), format!("---\n{POD_PATCHED}...\n")),
+        (format!("%YAML 1.1\n---\n{POD}"), format!("%YAML 1.1\n---\n{POD_PATCHED}")),
         (json.to_owned(), POD_PATCHED.to_owned()),
         (POD.replace('\n', "\r\n"), POD_PATCHED.replace('\n', "\r\n")),
         (format!("\u{feff}{POD}"), POD_PATCHED.to_owned()),
@@ -71,9 +63,7 @@ fn markers_survive_a_change() {
 #[test]
 fn every_item_of_a_list_is_patched() {
     let item = r#"{"apiVersion":"v1","kind":"Pod","metadata":{},"spec":{}}"#;
-    let out = patched(&format!(
-        r#"{{"apiVersion":"v1","kind":"List","items":[{item},{item}]}}"#
-    ));
+    let out = patched(&format!(r#"{{"apiVersion":"v1","kind":"List","items":[{item},{item}]}}"#));
     assert_eq!(out.matches("x: \"yes\"").count(), 2, "{out}");
 }
 
@@ -81,9 +71,7 @@ fn every_item_of_a_list_is_patched() {
 fn an_empty_patch_changes_nothing() {
     let mut stream = read(POD);
     let target = stream.documents()[0].targets().unwrap().remove(0);
-    stream.documents_mut()[0]
-        .apply(&target, &Patch(vec![]))
-        .unwrap();
+    stream.documents_mut()[0].apply(&target, &Patch(vec![])).unwrap();
     assert!(!stream.documents()[0].is_changed());
     assert_eq!(stream.render(), POD);
 }
@@ -112,33 +100,13 @@ fn files_join_to_one_stream() {
         let mut stream = Stream::parse(&named).unwrap();
         stream.push(json!({"kind": "ConfigMap"}));
         let out = stream.render();
-        assert_eq!(
-            read(&out)
-                .documents()
-                .iter()
-                .filter(|d| d.value().is_some())
-                .count(),
-            files.len() + 1,
-            "{out}"
-        );
+        assert_eq!(read(&out).documents().iter().filter(|d| d.value().is_some()).count(), files.len() + 1, "{out}");
         out
     };
-    assert_eq!(
-        join(&["a: 1", "b: 1\n"]),
-        "a: 1\n---\nb: 1\n---\nkind: ConfigMap\n"
-    );
-    assert_eq!(
-        join(&["a: 1\n", "---\nb: 1"]),
-        "a: 1\n---\nb: 1\n---\nkind: ConfigMap\n"
-    );
-    assert_eq!(
-        join(&["a: 1\n", "\u{feff}# c\nb: 1"]),
-        "a: 1\n---\n# c\nb: 1\n---\nkind: ConfigMap\n"
-    );
-    assert_eq!(
-        join(&["a: 1\n", "%YAML 1.1\n---\nb: 1"]),
-        "a: 1\n...\n%YAML 1.1\n---\nb: 1\n---\nkind: ConfigMap\n"
-    );
+    assert_eq!(join(&["a: 1", "b: 1\n"]), "a: 1\n---\nb: 1\n---\nkind: ConfigMap\n");
+    assert_eq!(join(&["a: 1\n", "---\nb: 1"]), "a: 1\n---\nb: 1\n---\nkind: ConfigMap\n");
+    assert_eq!(join(&["a: 1\n", "\u{feff}# c\nb: 1"]), "a: 1\n---\n# c\nb: 1\n---\nkind: ConfigMap\n");
+    assert_eq!(join(&["a: 1\n", "%YAML 1.1\n---\nb: 1"]), "a: 1\n...\n%YAML 1.1\n---\nb: 1\n---\nkind: ConfigMap\n");
 }
 
 #[test]
@@ -159,32 +127,16 @@ merged: {<<: *base, z: 2}
     });
     assert_eq!(value(text), expected);
     let json = "{\n\t\"a\": \"\\ud83d\\ude00\",\n\t\"$serde_json::private::RawValue\": \"1e3\"\n}";
-    assert_eq!(
-        value(json),
-        json!({"a": "😀", "$serde_json::private::RawValue": "1e3"})
-    );
+    assert_eq!(value(json), json!({"a": "😀", "$serde_json::private::RawValue": "1e3"}));
     assert_eq!(value("{a: b}"), json!({"a": "b"}));
 }
 
 #[test]
 fn empty_documents_have_no_value() {
-    for text in [
-        "",
-        "\n",
-        "# c\n",
-        "---\n",
-        "--- # c\n...\n",
-        "%YAML 1.1\n---\n",
-        "~\n",
-        "null",
-        "\u{feff}",
-        "--- ~\n",
-    ] {
+    for text in ["", "\n", "# c\n", "---\n", "--- # c\n...\n", "%YAML 1.1\n---\n", "~\n", "null", "\u{feff}", "--- ~\n"]
+    {
         let stream = read(text);
-        assert!(
-            stream.documents().iter().all(|d| d.value().is_none()),
-            "{text:?}"
-        );
+        assert!(stream.documents().iter().all(|d| d.value().is_none()), "{text:?}");
         assert_eq!(stream.render(), text);
     }
 }
@@ -192,31 +144,16 @@ fn empty_documents_have_no_value() {
 #[test]
 fn errors_name_file_and_line() {
     for (text, message) in [
-        (
-            "a: 1\n---\n# c\na: [1\nb: 2\n",
-            "deploy.yaml:5: not valid YAML: ",
-        ),
+        ("a: 1\n---\n# c\na: [1\nb: 2\n", "deploy.yaml:5: not valid YAML: "),
         (
             "---\na: 1\n---\nb: 1\nb: 2\n",
             "deploy.yaml:5: the key \"b\" stands twice in one mapping; remove one of them",
         ),
-        (
-            "1: a\n\"1\": b\n",
-            "deploy.yaml:1: not valid YAML: the key \"1\" stands twice",
-        ),
-        (
-            "x\n---\n{\"a\": 1,\n\n \"a\": 2}",
-            "deploy.yaml:5: the key \"a\" stands twice",
-        ),
-        (
-            "---\n{\n\t\"a\": 1\n\t\"b\": 2\n}",
-            "deploy.yaml:4: not valid YAML: ",
-        ),
+        ("1: a\n\"1\": b\n", "deploy.yaml:1: not valid YAML: the key \"1\" stands twice"),
+        ("x\n---\n{\"a\": 1,\n\n \"a\": 2}", "deploy.yaml:5: the key \"a\" stands twice"),
+        ("---\n{\n\t\"a\": 1\n\t\"b\": 2\n}", "deploy.yaml:4: not valid YAML: "),
         ("a: *none\n", "deploy.yaml:1: not valid YAML: "),
-        (
-            "a:\n  b: .inf\n",
-            "deploy.yaml:2: not valid YAML: value `.inf` is not a finite number",
-        ),
+        ("a:\n  b: .inf\n", "deploy.yaml:2: not valid YAML: value `.inf` is not a finite number"),
         ("a: 1\n? [b]\n: 1\n", "deploy.yaml:2: not valid YAML: "),
         ("a: 1\n~: 1\n", "deploy.yaml:2: not valid YAML: "),
         ("a: \"x\n---\nb\"\n", "deploy.yaml:1: not valid YAML: "),
@@ -224,10 +161,7 @@ fn errors_name_file_and_line() {
         ("a: \u{1}\n", "deploy.yaml:1: not valid YAML: "),
     ] {
         let found = refused(text);
-        assert!(
-            found.starts_with(message),
-            "{text:?}\n wanted {message}\n found  {found}"
-        );
+        assert!(found.starts_with(message), "{text:?}\n wanted {message}\n found  {found}");
     }
     let shape = read("---\nkind: X\n---\n# c\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\n");
     assert_eq!(
@@ -241,10 +175,7 @@ fn bombs_and_depths_are_refused() {
     let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..10 {
         let alias = format!("*a{}", level - 1);
-        bomb.push_str(&format!(
-            "a{level}: &a{level} [{}]\n",
-            [alias.as_str(); 10].join(",")
-        ));
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 10].join(",")));
     }
     let found = refused(&bomb);
     assert!(found.starts_with("deploy.yaml:"), "{found}");
@@ -252,9 +183,7 @@ fn bombs_and_depths_are_refused() {
         "[".repeat(1_000_000),
         "- ".repeat(100_000),
         "{\"a\":".repeat(100_000),
-        (0..2_000)
-            .map(|n| format!("{}a:\n", " ".repeat(n)))
-            .collect(),
+        (0..2_000).map(|n| format!("{}a:\n", " ".repeat(n))).collect(),
         "{a: ".repeat(100_000),
         "? ".repeat(100_000),
     ] {

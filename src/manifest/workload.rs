@@ -4,12 +4,11 @@
 //! any field inside a pod's spec. Kinds of other groups, and versions that no served API has, are not workloads.
 
 use super::error::ShapeError;
+use crate::names::label;
+use crate::namespace::Namespace;
 use jsonptr::PointerBuf;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-
-/// The label that makes a StatefulSet part of a cache cluster (design: Labels).
-pub const CLUSTER_LABEL: &str = "memcached.io/cluster";
 
 /// Kinds that hold pods: apiVersion, kind, and where the pod template is.
 const WORKLOADS: [(&str, &str, &[&str]); 7] = [
@@ -19,11 +18,7 @@ const WORKLOADS: [(&str, &str, &[&str]); 7] = [
     ("apps/v1", "DaemonSet", &["spec", "template"]),
     ("apps/v1", "ReplicaSet", &["spec", "template"]),
     ("batch/v1", "Job", &["spec", "template"]),
-    (
-        "batch/v1",
-        "CronJob",
-        &["spec", "jobTemplate", "spec", "template"],
-    ),
+    ("batch/v1", "CronJob", &["spec", "jobTemplate", "spec", "template"]),
 ];
 
 /// A pod template in a document, and the object that owns it.
@@ -47,27 +42,15 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// A Namespace object, as far as injection depends on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Namespace {
-    /// `metadata.name`; empty if it has none.
-    pub name: String,
-    /// `metadata.labels`
-    pub labels: BTreeMap<String, String>,
-    /// `metadata.annotations`
-    pub annotations: BTreeMap<String, String>,
-}
-
 /// The pod templates of a document, in its order.
 ///
 /// # Errors
 /// A workload whose template is not an object with a `spec`, or a List whose items are not objects.
-pub(super) fn pod_templates(document: &Value) -> Result<Vec<Target>, ShapeError> {
+pub fn pod_templates(document: &Value) -> Result<Vec<Target>, ShapeError> {
     let mut targets = Vec::new();
     for object in objects(document)? {
-        let workload = WORKLOADS
-            .iter()
-            .find(|(version, kind, _)| *version == object.api_version && *kind == object.kind);
+        let workload =
+            WORKLOADS.iter().find(|(version, kind, _)| *version == object.api_version && *kind == object.kind);
         if let Some((_, _, path)) = workload {
             targets.push(object.target(path)?);
         }
@@ -75,7 +58,7 @@ pub(super) fn pod_templates(document: &Value) -> Result<Vec<Target>, ShapeError>
     Ok(targets)
 }
 
-/// The Namespace objects of a document.
+/// The Namespace objects of a document, as far as injection depends on them.
 ///
 /// # Errors
 /// A Namespace whose labels or annotations are not strings, or a List whose items are not objects.
@@ -85,7 +68,7 @@ pub(super) fn namespaces(document: &Value) -> Result<Vec<Namespace>, ShapeError>
         if object.api_version == "v1" && object.kind == "Namespace" {
             found.push(Namespace {
                 name: object.name.to_owned(),
-                labels: object.strings("labels")?,
+                inject: object.strings("labels")?.remove(label::INJECT),
                 annotations: object.strings("annotations")?,
             });
         }
@@ -101,17 +84,10 @@ pub(super) fn cache_stateful_sets(document: &Value) -> Result<Vec<&Value>, Shape
     let labelled = |object: &Object<'_>| {
         object.api_version == "apps/v1"
             && object.kind == "StatefulSet"
-            && object
-                .metadata("labels")
-                .and_then(|labels| labels.get(CLUSTER_LABEL))
-                .is_some()
+            && object.metadata("labels").and_then(|labels| labels.get(label::CLUSTER)).is_some()
     };
     let objects = objects(document)?;
-    Ok(objects
-        .into_iter()
-        .filter(labelled)
-        .map(|o| o.value)
-        .collect())
+    Ok(objects.into_iter().filter(labelled).map(|o| o.value).collect())
 }
 
 /// A Kubernetes object within a document.
@@ -171,12 +147,7 @@ fn collect<'a>(
 }
 
 impl<'a> Object<'a> {
-    fn new(
-        value: &'a Value,
-        map: &'a Map<String, Value>,
-        pointer: PointerBuf,
-        default: (&'a str, &'a str),
-    ) -> Self {
+    fn new(value: &'a Value, map: &'a Map<String, Value>, pointer: PointerBuf, default: (&'a str, &'a str)) -> Self {
         let text = |key: &str| map.get(key).and_then(Value::as_str);
         let metadata = |key: &str| map.get("metadata")?.get(key)?.as_str();
         Object {
@@ -184,9 +155,7 @@ impl<'a> Object<'a> {
             pointer,
             api_version: text("apiVersion").unwrap_or(default.0),
             kind: text("kind").unwrap_or(default.1),
-            name: metadata("name")
-                .or_else(|| metadata("generateName"))
-                .unwrap_or_default(),
+            name: metadata("name").or_else(|| metadata("generateName")).unwrap_or_default(),
             namespace: metadata("namespace").filter(|n| !n.is_empty()),
         }
     }
@@ -194,9 +163,7 @@ impl<'a> Object<'a> {
     /// What a list's items are when they don't say: empty for `List`, `Pod` for `PodList`. Nothing, if it is no list.
     fn item_kind(&self, map: &Map<String, Value>) -> Option<&'a str> {
         let item_kind = self.kind.strip_suffix("List")?;
-        let known = |(version, kind, _): &(&str, &str, _)| {
-            *version == self.api_version && *kind == item_kind
-        };
+        let known = |(version, kind, _): &(&str, &str, _)| *version == self.api_version && *kind == item_kind;
         let ours = match item_kind {
             "" | "Namespace" => self.api_version == "v1",
             _ => WORKLOADS.iter().any(known),
@@ -260,12 +227,7 @@ impl<'a> Object<'a> {
     }
 
     fn error(&self, field: String, found: Option<&Value>, wanted: &'static str) -> ShapeError {
-        ShapeError {
-            object: describe(self.kind, self.namespace, self.name),
-            field,
-            found: type_name(found),
-            wanted,
-        }
+        ShapeError { object: describe(self.kind, self.namespace, self.name), field, found: type_name(found), wanted }
     }
 }
 

@@ -6,11 +6,7 @@ use serde_json::json;
 
 fn found(document: &Value) -> Vec<(String, String, String)> {
     let text = |t: Target| (t.to_string(), t.object.to_string(), t.template.to_string());
-    pod_templates(document)
-        .unwrap()
-        .into_iter()
-        .map(text)
-        .collect()
+    pod_templates(document).unwrap().into_iter().map(text).collect()
 }
 
 fn refused(document: &Value) -> String {
@@ -41,31 +37,21 @@ fn finds_the_template_of_every_kind() {
 
 #[test]
 fn lists_hold_targets_of_their_own() {
-    let pod =
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}, "spec": {}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "a-"}, "spec": {}});
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Service", "spec": null}, pod,
         {"apiVersion": "v1", "kind": "List", "items": [pod]},
     ]});
     assert_eq!(
         found(&list),
-        [
-            row("Pod a-", "/items/1", "/items/1"),
-            row("Pod a-", "/items/2/items/0", "/items/2/items/0")
-        ]
+        [row("Pod a-", "/items/1", "/items/1"), row("Pod a-", "/items/2/items/0", "/items/2/items/0")]
     );
     let typed = json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [
         {"metadata": {"name": "b"}, "spec": {"template": {"metadata": null, "spec": {}}}},
     ]});
-    assert_eq!(
-        found(&typed),
-        [row("Deployment b", "/items/0", "/items/0/spec/template")]
-    );
+    assert_eq!(found(&typed), [row("Deployment b", "/items/0", "/items/0/spec/template")]);
     for items in [json!(null), json!([])] {
-        assert_eq!(
-            found(&json!({"apiVersion": "v1", "kind": "PodList", "items": items})),
-            []
-        );
+        assert_eq!(found(&json!({"apiVersion": "v1", "kind": "PodList", "items": items})), []);
     }
     assert_eq!(found(&json!({"apiVersion": "v1", "kind": "List"})), []);
 }
@@ -85,26 +71,15 @@ fn other_documents_hold_none() {
 #[test]
 fn malformed_objects_are_named_with_their_field() {
     let deployment = |rest: Value| {
-        let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}});
-        object
-            .as_object_mut()
-            .unwrap()
-            .extend(rest.as_object().unwrap().clone());
+        let mut object =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"}});
+        object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         object
     };
     for (rest, message) in [
-        (
-            json!({}),
-            "Deployment shop/web: spec is missing, but must be an object",
-        ),
-        (
-            json!({"spec": null}),
-            "Deployment shop/web: spec is null, but must be an object",
-        ),
-        (
-            json!({"spec": {"template": "x"}}),
-            "Deployment shop/web: spec.template is a string, but must be an object",
-        ),
+        (json!({}), "Deployment shop/web: spec is missing, but must be an object"),
+        (json!({"spec": null}), "Deployment shop/web: spec is null, but must be an object"),
+        (json!({"spec": {"template": "x"}}), "Deployment shop/web: spec.template is a string, but must be an object"),
         (
             json!({"spec": {"template": {"spec": []}}}),
             "Deployment shop/web: spec.template.spec is a list, but must be an object",
@@ -113,10 +88,7 @@ fn malformed_objects_are_named_with_their_field() {
             json!({"spec": {"template": {"spec": {}, "metadata": 1}}}),
             "Deployment shop/web: spec.template.metadata is a number, but must be an object",
         ),
-        (
-            json!({"metadata": "x", "spec": null}),
-            "Deployment (no name): spec is null, but must be an object",
-        ),
+        (json!({"metadata": "x", "spec": null}), "Deployment (no name): spec is null, but must be an object"),
     ] {
         assert_eq!(refused(&deployment(rest)), message);
     }
@@ -140,12 +112,7 @@ fn finds_namespaces() {
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"memcached.io/inject": "sharded"}, "annotations": null}},
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop"}, "spec": {}},
     ]});
-    let labels = BTreeMap::from([("memcached.io/inject".to_owned(), "sharded".to_owned())]);
-    let shop = Namespace {
-        name: "shop".to_owned(),
-        labels,
-        annotations: BTreeMap::new(),
-    };
+    let shop = Namespace { name: "shop".to_owned(), inject: Some("sharded".to_owned()), annotations: BTreeMap::new() };
     assert_eq!(namespaces(&list), Ok(vec![shop]));
 
     let wrong = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"on": true}}});
@@ -158,7 +125,7 @@ fn finds_namespaces() {
 #[test]
 fn finds_labelled_stateful_sets() {
     let set = |labels| json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"labels": labels}});
-    let (cache, other) = (set(json!({CLUSTER_LABEL: "memcached"})), set(json!("text")));
+    let (cache, other) = (set(json!({label::CLUSTER: "memcached"})), set(json!("text")));
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [other, cache]});
     assert_eq!(cache_stateful_sets(&list), Ok(vec![&cache]));
     assert_eq!(cache_stateful_sets(&cache), Ok(vec![&cache]));

@@ -1,0 +1,242 @@
+//! Reads clusters from labelled StatefulSets, live or from manifests alike.
+//!
+//! Pure: who watches the StatefulSets is the controller's business. The published ring (its epoch) comes with the
+//! controller that publishes it; until one is published `spec.replicas` counts, with epoch 1.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Cluster, ClusterId, Consistency, Copies, Replica, Topology};
+use crate::names::{MEMCACHED_PORT, annotation, label};
+use crate::settings::Settings;
+
+/// Upper bound of servers in one StatefulSet: a configuration that lists more would not fit an annotation.
+const MOST_SERVERS: u64 = 1000;
+
+/// One labelled StatefulSet, read.
+struct Member {
+    name: String,
+    replica: u32,
+    servers: Vec<String>,
+    copies: Copies,
+    consistency: Consistency,
+}
+
+/// The cluster that exists when nothing else is known: three servers, as the base manifests install them.
+pub fn built_in(settings: &Settings) -> Topology {
+    let id = settings.default_cluster.clone();
+    let servers = (0..3)
+        .map(|ordinal| {
+            address(&id.name, ordinal, &format!("{}-headless", id.name), &id.namespace, settings, MEMCACHED_PORT)
+        })
+        .collect();
+    let cluster = Cluster {
+        id: id.clone(),
+        replicas: vec![Replica { servers }],
+        copies: Copies::Undeclared,
+        consistency: Consistency::Coherent,
+        epoch: 1,
+    };
+    Topology { clusters: BTreeMap::from([(id, Ok(cluster))]) }
+}
+
+/// The clusters that `sets` make. A gutter StatefulSet stands in for dead servers and holds no shard, so it adds none.
+pub fn discover<'a>(sets: impl IntoIterator<Item = &'a Value>, settings: &Settings) -> Topology {
+    let mut members: BTreeMap<ClusterId, Result<Vec<Member>, String>> = BTreeMap::new();
+    for set in sets {
+        let text = |pointer: &str| set.pointer(pointer).and_then(Value::as_str);
+        let Some(cluster) = label_of(set, label::CLUSTER) else {
+            continue;
+        };
+        if label_of(set, label::ROLE) == Some("gutter") {
+            continue;
+        }
+        let id = ClusterId {
+            namespace: text("/metadata/namespace").unwrap_or("default").to_owned(),
+            name: cluster.to_owned(),
+        };
+        let entry = members.entry(id.clone()).or_insert_with(|| Ok(Vec::new()));
+        match (entry.as_mut(), read(set, &id, settings)) {
+            (Ok(list), Ok(member)) => list.push(member),
+            (Ok(_), Err(problem)) => *entry = Err(problem),
+            (Err(_), _) => {}
+        }
+    }
+    let clusters =
+        members.into_iter().map(|(id, members)| (id.clone(), members.and_then(|members| join(id, members)))).collect();
+    Topology { clusters }
+}
+
+fn join(id: ClusterId, mut members: Vec<Member>) -> Result<Cluster, String> {
+    members.sort_by(|a, b| (a.replica, &a.name).cmp(&(b.replica, &b.name)));
+    for pair in members.windows(2) {
+        let (a, b) = (&pair[0], &pair[1]);
+        let both = format!("StatefulSets {}/{} and {}/{}", id.namespace, a.name, id.namespace, b.name);
+        if a.replica == b.replica {
+            return Err(format!(
+                "{both} are both replica {} of it; give each its own label {}",
+                a.replica,
+                label::REPLICA
+            ));
+        }
+        if a.copies != b.copies || a.consistency != b.consistency {
+            return Err(format!(
+                "{both} contradict each other; give both the same {} and {}",
+                annotation::COPIES,
+                annotation::CONSISTENCY
+            ));
+        }
+    }
+    let Some(first) = members.first() else {
+        return Err("it has no StatefulSet that holds data".to_owned());
+    };
+    Ok(Cluster {
+        copies: first.copies,
+        consistency: first.consistency,
+        epoch: 1,
+        replicas: members.into_iter().map(|member| Replica { servers: member.servers }).collect(),
+        id,
+    })
+}
+
+fn read(set: &Value, id: &ClusterId, settings: &Settings) -> Result<Member, String> {
+    let text = |pointer: &str| set.pointer(pointer).and_then(Value::as_str);
+    let name = text("/metadata/name").ok_or_else(|| "a StatefulSet of it has no name".to_owned())?;
+    let wrong = |what: &str, value: &str, want: &str| {
+        format!("StatefulSet {}/{name}: {what} {value:?} is not {want}", id.namespace)
+    };
+    let replica = match label_of(set, label::REPLICA) {
+        None => 0,
+        Some(value) => value.parse().map_err(|_| wrong(label::REPLICA, value, "a whole number from 0"))?,
+    };
+    let copies = match annotation_of(set, annotation::COPIES) {
+        None => Copies::Undeclared,
+        Some("all") => Copies::All,
+        Some(value) => match value.parse() {
+            Ok(number) if number >= 1 => Copies::Number(number),
+            _ => {
+                return Err(wrong(annotation::COPIES, value, "\"all\" or a whole number from 1"));
+            }
+        },
+    };
+    let consistency = match annotation_of(set, annotation::CONSISTENCY) {
+        None | Some("coherent") => Consistency::Coherent,
+        Some("fastest") => Consistency::Fastest,
+        Some(value) => {
+            return Err(wrong(annotation::CONSISTENCY, value, "\"coherent\" or \"fastest\""));
+        }
+    };
+    Ok(Member { name: name.to_owned(), replica, servers: servers(set, name, id, settings)?, copies, consistency })
+}
+
+fn servers(set: &Value, name: &str, id: &ClusterId, settings: &Settings) -> Result<Vec<String>, String> {
+    let number = |pointer: &str, default: u64| match set.pointer(pointer) {
+        None | Some(Value::Null) => Some(default),
+        Some(value) => value.as_u64(),
+    };
+    let place = format!("StatefulSet {}/{name}", id.namespace);
+    let count = number("/spec/replicas", 1).ok_or_else(|| format!("{place}: spec.replicas is not a whole number"))?;
+    let start = number("/spec/ordinals/start", 0)
+        .ok_or_else(|| format!("{place}: spec.ordinals.start is not a whole number"))?;
+    if count == 0 {
+        return Err(format!("{place} has no servers (spec.replicas is 0)"));
+    }
+    if count > MOST_SERVERS {
+        return Err(format!("{place} has {count} servers; at most {MOST_SERVERS} are supported"));
+    }
+    let service = set.pointer("/spec/serviceName").and_then(Value::as_str).unwrap_or_default();
+    if !crate::settings::is_dns_label(service) || !name.split('.').all(crate::settings::is_dns_label) {
+        return Err(format!("{place}: its servers have no DNS names; give it a headless Service (spec.serviceName)"));
+    }
+    let port = port(set);
+    Ok((start..start.saturating_add(count))
+        .map(|ordinal| address(name, ordinal, service, &id.namespace, settings, port))
+        .collect())
+}
+
+/// The container port named `memcached`, else the first, else memcached's own.
+fn port(set: &Value) -> u16 {
+    let ports = set.pointer("/spec/template/spec/containers/0/ports").and_then(Value::as_array);
+    let ports = ports.map(Vec::as_slice).unwrap_or_default();
+    let named = ports.iter().find(|port| port.get("name").and_then(Value::as_str) == Some("memcached"));
+    named
+        .or(ports.first())
+        .and_then(|port| port.get("containerPort")?.as_u64())
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(MEMCACHED_PORT)
+}
+
+fn address(set: &str, ordinal: u64, service: &str, namespace: &str, settings: &Settings, port: u16) -> String {
+    format!("{set}-{ordinal}.{service}.{namespace}.svc.{}.:{port}", settings.cluster_domain)
+}
+
+fn label_of<'a>(set: &'a Value, key: &str) -> Option<&'a str> {
+    set.pointer("/metadata/labels")?.get(key)?.as_str()
+}
+
+fn annotation_of<'a>(set: &'a Value, key: &str) -> Option<&'a str> {
+    set.pointer("/metadata/annotations")?.get(key)?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(name: &str, replica: &str, extra: Value) -> Value {
+        json!({
+            "metadata": {
+                "name": name, "namespace": "cache", "annotations": extra,
+                "labels": {"memcached.io/cluster": "main", "memcached.io/replica": replica},
+            },
+            "spec": {"replicas": 2, "serviceName": name},
+        })
+    }
+
+    fn only(sets: &[Value]) -> Result<Cluster, String> {
+        discover(sets, &Settings::default()).clusters.into_values().next().unwrap()
+    }
+
+    #[test]
+    fn replicas_come_in_the_order_of_their_labels() {
+        let cluster = only(&[set("b", "1", json!({})), set("a", "0", json!({}))]).unwrap();
+        assert_eq!(cluster.replicas[0].servers[1], "a-1.a.cache.svc.cluster.local.:11211");
+        assert_eq!(cluster.replicas[1].servers[0], "b-0.b.cache.svc.cluster.local.:11211");
+    }
+
+    #[test]
+    fn contradicting_statefulsets_are_both_named() {
+        let problem =
+            only(&[set("a", "0", json!({})), set("b", "1", json!({"memcached.io/copies": "2"}))]).unwrap_err();
+        assert!(problem.contains("cache/a") && problem.contains("cache/b"), "{problem}");
+        let problem = only(&[set("a", "0", json!({})), set("b", "0", json!({}))]).unwrap_err();
+        assert!(problem.contains("cache/a") && problem.contains("cache/b"), "{problem}");
+    }
+
+    #[test]
+    fn a_gutter_adds_no_shard() {
+        let mut gutter = set("g", "9", json!({}));
+        gutter["metadata"]["labels"]["memcached.io/role"] = json!("gutter");
+        assert_eq!(only(&[set("a", "0", json!({})), gutter]).unwrap().replicas.len(), 1);
+    }
+
+    #[test]
+    fn wrong_copies_and_no_servers_are_errors_that_name_the_set() {
+        let mut empty = set("a", "0", json!({}));
+        empty["spec"]["replicas"] = json!(0);
+        for problem in [only(&[set("a", "0", json!({"memcached.io/copies": "two"}))]), only(&[empty])] {
+            assert!(problem.unwrap_err().contains("StatefulSet cache/a"));
+        }
+    }
+
+    #[test]
+    fn ordinals_and_ports_are_honoured() {
+        let mut moved = set("a", "0", json!({}));
+        moved["spec"]["ordinals"] = json!({"start": 5});
+        moved["spec"]["template"] = json!({"spec": {"containers": [{"ports": [{"containerPort": 8080}, {"name": "memcached", "containerPort": 11311}]}]}});
+        assert_eq!(only(&[moved]).unwrap().replicas[0].servers[0], "a-5.a.cache.svc.cluster.local.:11311");
+    }
+}
