@@ -1,0 +1,6 @@
+//! What the proxy reads: the configuration (config.rs), data made for one pod, and the library (library.rs), the Lua that
+//! gives it meaning, the same for all pods of a release.
+
+pub mod config;
+pub mod config_map;
+pub mod library;
