@@ -1,0 +1,155 @@
+//! What an operator can count: every metric of the webhook and its controllers, in one place.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Labels of a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DecisionLabels {
+    /// `inject`, `skip` or `deny`.
+    pub decision: &'static str,
+    /// The code of reason/.
+    pub reason: &'static str,
+}
+
+/// Labels of something that works or does not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabels {
+    /// `ok` or `error`.
+    pub result: &'static str,
+}
+
+impl ResultLabels {
+    /// Of a `Result`.
+    pub fn of<T, E>(result: &Result<T, E>) -> ResultLabels {
+        ResultLabels { result: if result.is_ok() { "ok" } else { "error" } }
+    }
+}
+
+/// Labels of a refused request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StatusLabels {
+    /// HTTP status.
+    pub status: u16,
+}
+
+/// Labels of a watch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WatchLabels {
+    /// `namespaces` or `statefulsets`.
+    pub resource: &'static str,
+}
+
+/// Seconds since 1970, to the millisecond and better.
+type Timestamp = Gauge<f64, AtomicU64>;
+
+/// All metrics. Clones share their values.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Pods decided on.
+    pub decisions: Family<DecisionLabels, Counter>,
+    /// How long an answer took, without TLS.
+    pub duration: Histogram,
+    /// Requests that were no question.
+    pub bad_requests: Family<StatusLabels, Counter>,
+    /// Bugs that a request hit; it was answered with 500.
+    pub panics: Counter,
+    /// Library ConfigMaps wanted in a namespace.
+    pub libraries: Family<ResultLabels, Counter>,
+    /// Rounds of looking after the certificate.
+    pub certificate_rounds: Family<ResultLabels, Counter>,
+    /// When the certificate that is served ends.
+    pub certificate_expiry: Timestamp,
+    /// Webhook configurations whose caBundle was put in place.
+    pub ca_bundle_patches: Family<ResultLabels, Counter>,
+    /// Errors of a watch.
+    pub watch_errors: Family<WatchLabels, Counter>,
+    /// When a watch last said anything.
+    pub watch_last_event: Family<WatchLabels, Timestamp>,
+    /// Namespaces whose label has a value that is not known; their pods are left alone.
+    pub namespaces_mislabelled: Gauge,
+    /// Clusters that pods can use.
+    pub clusters: Gauge,
+    /// Clusters that contradict themselves.
+    pub clusters_broken: Gauge,
+}
+
+impl Metrics {
+    /// New metrics and the registry that prints them.
+    pub fn new() -> (Metrics, Registry) {
+        let metrics = Metrics {
+            decisions: Family::default(),
+            // From 50 microseconds, the time of a small pod, to the 5 seconds after which the API server gives up.
+            duration: Histogram::new([0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0]),
+            bad_requests: Family::default(),
+            panics: Counter::default(),
+            libraries: Family::default(),
+            certificate_rounds: Family::default(),
+            certificate_expiry: Timestamp::default(),
+            ca_bundle_patches: Family::default(),
+            watch_errors: Family::default(),
+            watch_last_event: Family::default(),
+            namespaces_mislabelled: Gauge::default(),
+            clusters: Gauge::default(),
+            clusters_broken: Gauge::default(),
+        };
+        let registry = metrics.register();
+        (metrics, registry)
+    }
+
+    fn register(&self) -> Registry {
+        let mut registry = Registry::with_prefix("memcached_injector");
+        let r = &mut registry;
+        r.register("decisions", "Pods decided on, by decision and reason", self.decisions.clone());
+        r.register_with_unit(
+            "request_duration",
+            "Time to answer an AdmissionReview",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        r.register("bad_requests", "Requests that were no AdmissionReview, by HTTP status", self.bad_requests.clone());
+        r.register("panics", "Requests answered with 500 because of a bug", self.panics.clone());
+        r.register("library_configmaps", "Library ConfigMaps wanted in a namespace, by result", self.libraries.clone());
+        r.register(
+            "certificate_rounds",
+            "Rounds of looking after the certificate, by result",
+            self.certificate_rounds.clone(),
+        );
+        r.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate that is served ends",
+            self.certificate_expiry.clone(),
+        );
+        r.register(
+            "ca_bundle_patches",
+            "Webhook configurations given the caBundle, by result",
+            self.ca_bundle_patches.clone(),
+        );
+        r.register("watch_errors", "Errors of a watch, by resource", self.watch_errors.clone());
+        r.register(
+            "watch_last_event_timestamp_seconds",
+            "When a watch last said anything",
+            self.watch_last_event.clone(),
+        );
+        r.register(
+            "namespaces_mislabelled",
+            "Namespaces whose label memcached.io/inject is not known",
+            self.namespaces_mislabelled.clone(),
+        );
+        r.register("clusters", "Clusters that pods can use", self.clusters.clone());
+        r.register("clusters_broken", "Clusters whose StatefulSets can't be used", self.clusters_broken.clone());
+        registry
+    }
+
+    /// Counts a decision.
+    pub fn count(&self, verdict: &crate::decide::Verdict) {
+        let labels = DecisionLabels { decision: verdict.outcome(), reason: verdict.code() };
+        self.decisions.get_or_create(&labels).inc();
+    }
+}
