@@ -1,1 +1,2 @@
+//! `cargo demo`.
 fn main() {}
