@@ -40,7 +40,12 @@ function mcp_config_pools()
     return mcp.pool({ mcp.backend("b", host, port) })
 end
 function mcp_config_routes(pool)
-    mcp.attach(mcp.CMD_ANY_STORAGE, pool)
+    local route = mcp.funcgen_new()
+    local handle = route:new_handle(pool)
+    route:ready({ n = "one", f = function(context)
+        return function(request) return context:enqueue_and_wait(request, handle) end
+    end })
+    mcp.attach(mcp.CMD_ANY_STORAGE, route)
 end
 "#;
 
