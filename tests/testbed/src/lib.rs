@@ -7,7 +7,7 @@
 //! | [`fetch`] | getting the binaries: Kubernetes, kwok, memcached; built or fetched once, cached under `target/testbed` |
 //! | [`folder`], [`process`], [`ports`], [`wait`] | what every part needs: a folder of its own, a child that cannot outlive us, a free port, a bounded wait |
 //! | [`parts`] | one running part a file: cache server, control plane, fake nodes, the injector, a kubelet's stand-in |
-//! | [`client`], [`https`] | how a test talks to them: memcached's text protocol, HTTPS with a named authority |
+//! | [`client`], [`https`], [`admission`] | how a test talks to them: memcached's text protocol, HTTPS with a named authority, AdmissionReviews |
 //! | [`workload`], [`report`] | bounded traffic, and the table of what happened |
 //!
 //! Rules that hold everywhere:
@@ -19,6 +19,7 @@
 //! The crate never links `memcached-injector`: it starts that binary and looks at it from outside. It runs on Linux only
 //! (parent-death signals, `/proc`).
 
+pub mod admission;
 pub mod client;
 pub mod fetch;
 pub mod folder;

@@ -26,17 +26,18 @@ pub struct Tally {
     pub misses: u64,
     /// Reads that returned something else than what was last stored.
     pub wrong: u64,
-    /// Operations that failed: an error line, a broken connection, no reply in time, a write not stored.
+    /// Writes that were clearly refused: `NOT_STORED` or an error line.
+    pub refused: u64,
+    /// Operations without a usable answer: an error line to a read, a broken connection, no reply in time.
     pub errors: u64,
     /// The slowest operation.
     pub slowest: Duration,
-    /// The first few different errors and how often each came.
+    /// The first few different refusals and errors and how often each came.
     pub messages: BTreeMap<String, u64>,
 }
 
 impl Tally {
-    fn error(&mut self, message: String) {
-        self.errors += 1;
+    fn note(&mut self, message: String) {
         if self.messages.contains_key(&message) || self.messages.len() < KEPT_MESSAGES {
             *self.messages.entry(message).or_default() += 1;
         }
@@ -63,6 +64,18 @@ impl Workload {
             value_bytes,
             stored: vec![None; keys],
             next_version: 0,
+        }
+    }
+
+    /// The same keys and the same knowledge of them, through another memcached (another pod's proxy).
+    #[must_use]
+    pub fn through(&self, address: SocketAddr) -> Self {
+        Self {
+            client: Client::new(address),
+            prefix: self.prefix.clone(),
+            value_bytes: self.value_bytes,
+            stored: self.stored.clone(),
+            next_version: self.next_version,
         }
     }
 
@@ -141,8 +154,19 @@ impl Workload {
                 tally.stored += 1;
                 self.stored[key] = Some(version);
             }
-            Ok(false) => tally.error("set answered NOT_STORED".to_owned()),
-            Err(error) => tally.error(format!("set: {error}")),
+            Ok(false) => {
+                tally.refused += 1;
+                tally.note("set: NOT_STORED".to_owned());
+            }
+            Err(error) => {
+                let refused = matches!(error, Error::Reply(_));
+                *if refused {
+                    &mut tally.refused
+                } else {
+                    &mut tally.errors
+                } += 1;
+                tally.note(format!("set: {error}"));
+            }
         }
     }
 
@@ -156,7 +180,10 @@ impl Workload {
             Ok(Some(item)) if item.value == self.value(key, version) => tally.hits += 1,
             Ok(Some(_)) => tally.wrong += 1,
             Ok(None) => tally.misses += 1,
-            Err(error) => tally.error(format!("get: {error}")),
+            Err(error) => {
+                tally.errors += 1;
+                tally.note(format!("get: {error}"));
+            }
         }
     }
 }

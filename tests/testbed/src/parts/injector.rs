@@ -1,24 +1,27 @@
 //! The binary under test, as a process: alone (`--standalone`), or as the webhook of a control plane. Owns its certificate
 //! folder, how its addresses are learnt, and its entry among the Service's endpoints; never looks inside it.
 
-use std::env;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+mod binary;
+mod endpoint;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::control_plane::ControlPlane;
-use crate::folder::{RunFolder, workspace_root};
+use crate::folder::RunFolder;
 use crate::https;
 use crate::process::{self, Process, Spec};
-use crate::wait::{self, Look};
+use crate::wait::Look;
+use endpoint::Endpoint;
 
-/// Names a built memcached-injector.
-pub const BINARY: &str = "MEMCACHED_INJECTOR";
+pub use binary::{BINARY, injector_binary, library_config_maps};
+pub use endpoint::wait_until_admitting;
+
 /// Namespace, Service, service account and Deployment of the webhook are all called this.
 pub const NAME: &str = "memcached-injector";
 
@@ -56,6 +59,7 @@ impl Injector {
         let loopback = "127.0.0.1:0";
         let process = spec
             .args(["--listen", loopback, "--health-listen", loopback])
+            .grace(Duration::ZERO) // after SIGTERM it would serve on for seconds, as it must in a real cluster
             .spawn(folder.path())?;
         let mut injector = Self::when_ready(process, folder)?;
         let ca = certificates.join("ca.crt");
@@ -88,7 +92,7 @@ impl Injector {
         control_plane: &ControlPlane,
         more: &[&str],
     ) -> Result<Self> {
-        make_room(control_plane)?;
+        endpoint::make_room(control_plane)?;
         let folder = RunFolder::new("injector")?;
         let kubeconfig = control_plane
             .kubeconfig_for_service_account(NAME, NAME)
@@ -108,6 +112,7 @@ impl Injector {
             .args(more)
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", NAME)
+            .grace(Duration::ZERO) // after SIGTERM it would serve on for seconds, as it must in a real cluster
             .spawn(folder.path())?;
         let mut injector = Self::when_ready(process, folder)?;
         let endpoint = Endpoint::add(control_plane, injector.admission);
@@ -179,56 +184,6 @@ impl Injector {
     }
 }
 
-/// The memcached-injector to run: `MEMCACHED_INJECTOR`, or built by cargo from this workspace (cargo shows its progress).
-///
-/// # Errors
-/// When the variable names no file, or the build fails.
-pub fn injector_binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os(BINARY).filter(|value| !value.is_empty()) {
-        let path = PathBuf::from(path);
-        if !path.is_file() {
-            bail!(
-                "{BINARY} is {}, which is no file; unset it to have cargo build one",
-                path.display()
-            );
-        }
-        return Ok(path);
-    }
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(workspace_root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    command.args([
-        "build",
-        "--package",
-        NAME,
-        "--bin",
-        NAME,
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    let build = process::spawn_bound_to_us(command).context("start cargo")?;
-    let output = build.wait_with_output().context("wait for cargo")?;
-    if !output.status.success() {
-        bail!(
-            "`cargo build --package {NAME} --bin {NAME}` failed ({})",
-            output.status
-        );
-    }
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let executable = |line: &str| {
-        Some(PathBuf::from(
-            serde_json::from_str::<Value>(line).ok()?["executable"].as_str()?,
-        ))
-    };
-    messages
-        .lines()
-        .filter_map(executable)
-        .next_back()
-        .context("cargo built no executable")
-}
-
 /// The DNS name that the API server dials, and that the certificate must be for.
 fn service_name() -> String {
     format!("{NAME}.{NAME}.svc")
@@ -269,121 +224,4 @@ fn listener(process: &Process, name: &str) -> Result<SocketAddr> {
             field("address")?.parse().ok()
         },
     )
-}
-
-/// Scales the manifests' Deployment to zero and waits until none of its pods is an endpoint.
-fn make_room(control_plane: &ControlPlane) -> Result<()> {
-    let path = format!("/apis/apps/v1/namespaces/{NAME}/deployments/{NAME}");
-    if control_plane.get(&path)?.0 == 404 {
-        return Ok(());
-    }
-    control_plane.kubectl_text([
-        "scale",
-        "deployment",
-        NAME,
-        "--namespace",
-        NAME,
-        "--replicas=0",
-    ])?;
-    control_plane.wait_for(
-        "the webhook's Deployment to have no pods",
-        &path,
-        START_BOUND,
-        |deployment| {
-            let seen = deployment["status"]["observedGeneration"].as_u64()
-                >= deployment["metadata"]["generation"].as_u64();
-            seen && deployment["status"]["replicas"].as_u64().unwrap_or(0) == 0
-        },
-    )?;
-    let slices = format!(
-        "/apis/discovery.k8s.io/v1/namespaces/{NAME}/endpointslices?labelSelector=kubernetes.io/service-name={NAME},endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io"
-    );
-    control_plane.wait_for(
-        "the pods to leave the webhook's endpoints",
-        &slices,
-        START_BOUND,
-        |list| {
-            let slices = list["items"].as_array();
-            slices.is_some_and(|all| {
-                all.iter()
-                    .all(|slice| slice["endpoints"].as_array().is_none_or(Vec::is_empty))
-            })
-        },
-    )?;
-    Ok(())
-}
-
-/// One address among the endpoints of the webhook's Service, taken out on drop.
-#[derive(Debug)]
-struct Endpoint {
-    client: https::Client,
-    path: String,
-}
-
-impl Endpoint {
-    fn add(control_plane: &ControlPlane, address: SocketAddr) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "{NAME}-testbed-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let family = if matches!(address.ip(), IpAddr::V4(_)) {
-            "IPv4"
-        } else {
-            "IPv6"
-        };
-        let slice = json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": name,
-                "namespace": NAME,
-                "labels": {"kubernetes.io/service-name": NAME, "endpointslice.kubernetes.io/managed-by": "testbed"},
-            },
-            "addressType": family,
-            "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
-            // The API server looks for the name that the Service's port has.
-            "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
-        });
-        let all = format!("/apis/discovery.k8s.io/v1/namespaces/{NAME}/endpointslices");
-        let (status, answer) = control_plane.post(&all, &slice)?;
-        if status != 201 {
-            bail!("the API server refused the webhook's EndpointSlice ({status}): {answer}");
-        }
-        Ok(Self {
-            client: control_plane.client(),
-            path: format!("{all}/{name}"),
-        })
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        // A control plane that is gone has no endpoints either.
-        let _ = self.client.delete(&self.path);
-    }
-}
-
-/// Waits until a pod is really sent to the webhook: the API server learns of endpoints and configurations by watches, a
-/// few milliseconds after they were written. `pod` is created as a server-side dry run until `admitted` says yes.
-///
-/// # Errors
-/// When it does not happen within 30 s; the message has the API server's last answer.
-pub fn wait_until_admitting(
-    control_plane: &ControlPlane,
-    pod: &Value,
-    admitted: impl Fn(&Value) -> bool,
-) -> Result<()> {
-    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or("default");
-    let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
-    wait::until("a pod to be sent to the webhook", START_BOUND, || {
-        let (status, answer) = control_plane.post(&path, pod)?;
-        let there = status == 201 && admitted(&answer);
-        Ok(if there {
-            Look::Ready(())
-        } else {
-            Look::NotYet(format!("POST {path} answers {status}: {answer}"))
-        })
-    })
 }
