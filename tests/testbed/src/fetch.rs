@@ -1,0 +1,150 @@
+//! Getting the binaries that the parts run. Owns where they come from and that each is made once; does not start them.
+//!
+//! | binary | from, in this order |
+//! |---|---|
+//! | etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kubernetes` pins |
+//! | kwok | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kwok` pins |
+//! | memcached >= 1.6.40 with the proxy | `MEMCACHED`; `PATH`; fetched from Debian by apt, without root |
+//!
+//! What was built or fetched is kept in `target/testbed/<name>-<hash of what pins it>`; test processes that need it at the
+//! same time wait for the one that makes it.
+
+mod cache;
+mod golang;
+mod memcached;
+mod progress;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+pub use memcached::{OLDEST_MEMCACHED, memcached};
+
+/// Names a folder with Kubernetes binaries, as kubebuilder's envtest does.
+pub const ASSETS: &str = "KUBEBUILDER_ASSETS";
+/// Names a memcached binary.
+pub const MEMCACHED: &str = "MEMCACHED";
+
+/// The Kubernetes release that `go/kubernetes/go.mod` pins; the server calls itself this.
+const KUBERNETES: &str = "1.36.3";
+
+/// Paths of the control plane's programs.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The control plane's database.
+    pub etcd: PathBuf,
+    /// The API server.
+    pub kube_apiserver: PathBuf,
+    /// The controllers: Deployments, StatefulSets, Jobs, service accounts and so on.
+    pub kube_controller_manager: PathBuf,
+    /// The scheduler.
+    pub kube_scheduler: PathBuf,
+    /// The command line client.
+    pub kubectl: PathBuf,
+}
+
+/// The control plane's programs: each from `KUBEBUILDER_ASSETS` where it is there, otherwise all built once (about seven
+/// minutes on two cores, with progress on stderr), then cached.
+///
+/// # Errors
+/// When Go is missing or the build fails; the message says what to install or set.
+pub fn kubernetes() -> Result<Binaries> {
+    let names = [
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kubectl",
+    ];
+    let mut built = None;
+    let mut paths = Vec::new();
+    for name in names {
+        if let Some(path) = from_assets(name)? {
+            paths.push(path);
+            continue;
+        }
+        if built.is_none() {
+            built = Some(build_kubernetes()?);
+        }
+        paths.extend(built.as_ref().map(|folder: &PathBuf| folder.join(name)));
+    }
+    match <[PathBuf; 5]>::try_from(paths) {
+        Ok(
+            [
+                etcd,
+                kube_apiserver,
+                kube_controller_manager,
+                kube_scheduler,
+                kubectl,
+            ],
+        ) => Ok(Binaries {
+            etcd,
+            kube_apiserver,
+            kube_controller_manager,
+            kube_scheduler,
+            kubectl,
+        }),
+        Err(paths) => bail!("expected {} programs, found {paths:?}", names.len()),
+    }
+}
+
+/// kwok, the fake kubelet: from `KUBEBUILDER_ASSETS` where it is there, otherwise built once (about two minutes), then cached.
+///
+/// # Errors
+/// As [`kubernetes`].
+pub fn kwok() -> Result<PathBuf> {
+    if let Some(path) = from_assets("kwok")? {
+        return Ok(path);
+    }
+    let folder = golang::build(&golang::Module {
+        name: "kwok",
+        label: "kwok 0.8 (fake nodes), about 2 minutes",
+        ldflags: "-s -w".to_owned(),
+        packages: &[("sigs.k8s.io/kwok/cmd/kwok", "kwok")],
+    })?;
+    Ok(folder.join("kwok"))
+}
+
+/// A program in the folder that `KUBEBUILDER_ASSETS` names. envtest's own folders hold no controller manager, scheduler
+/// or kwok, so a missing one of these is no error; a folder that lacks etcd is not what the variable is for.
+fn from_assets(name: &str) -> Result<Option<PathBuf>> {
+    let Some(folder) = env::var_os(ASSETS).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let path = Path::new(&folder).join(name);
+    if path.is_file() {
+        return Ok(Some(path));
+    }
+    if ["etcd", "kube-apiserver", "kubectl"].contains(&name) {
+        bail!(
+            "{ASSETS} is {}, which holds no {name}; point it at a folder with etcd, kube-apiserver and kubectl \
+             (`setup-envtest use -p path` prints one), or unset it to have them built",
+            Path::new(&folder).display()
+        );
+    }
+    Ok(None)
+}
+
+fn build_kubernetes() -> Result<PathBuf> {
+    let version = "k8s.io/component-base/version";
+    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
+    golang::build(&golang::Module {
+        name: "kubernetes",
+        label: "Kubernetes 1.36 (API server, etcd, controllers, scheduler, kubectl), about 7 minutes",
+        // Without these the server calls itself v0.0.0-master.
+        ldflags: format!(
+            "-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
+        ),
+        packages: &[
+            ("go.etcd.io/etcd/server/v3", "etcd"),
+            ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
+            (
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+                "kube-controller-manager",
+            ),
+            ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
+            ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
+        ],
+    })
+}

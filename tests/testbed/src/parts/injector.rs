@@ -1,0 +1,227 @@
+//! The binary under test, as a process: alone (`--standalone`), or as the webhook of a control plane. Owns its certificate
+//! folder, how its addresses are learnt, and its entry among the Service's endpoints; never looks inside it.
+
+mod binary;
+mod endpoint;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+use super::control_plane::ControlPlane;
+use crate::folder::RunFolder;
+use crate::https;
+use crate::process::{self, Process, Spec};
+use crate::wait::Look;
+use endpoint::Endpoint;
+
+pub use binary::{BINARY, injector_binary, library_config_maps};
+pub use endpoint::wait_until_admitting;
+
+/// Namespace, Service, service account and Deployment of the webhook are all called this.
+pub const NAME: &str = "memcached-injector";
+
+/// The webhook starts in well under a second; in a cluster it first makes its certificate and waits for the API server.
+const START_BOUND: Duration = Duration::from_secs(30);
+
+/// A running webhook. Dropping it takes it out of the Service's endpoints and stops it.
+#[derive(Debug)]
+pub struct Injector {
+    // Fields are dropped in this order: out of the endpoints, then stopped, then its files.
+    endpoint: Option<Endpoint>,
+    process: Process,
+    admission: SocketAddr,
+    health: SocketAddr,
+    reviews: Option<https::Client>,
+    _folder: RunFolder,
+}
+
+impl Injector {
+    /// Starts the webhook with no Kubernetes at all: a certificate made by the binary itself, topology from `manifests`
+    /// (none: the built-in default cluster). Ready means `/readyz` answers 200.
+    ///
+    /// # Errors
+    /// When it does not become ready; the message shows its log.
+    pub fn standalone(binary: &Path, manifests: &[&Path]) -> Result<Self> {
+        let folder = RunFolder::new("injector")?;
+        let certificates = folder.path().join("tls");
+        make_certificates(binary, &certificates)?;
+        let mut spec = Spec::new("injector", binary)
+            .args(["webhook", "--standalone", "--tls-dir"])
+            .arg(&certificates);
+        for manifest in manifests {
+            spec = spec.arg("-f").arg(manifest);
+        }
+        let loopback = "127.0.0.1:0";
+        let process = spec
+            .args(["--listen", loopback, "--health-listen", loopback])
+            .grace(Duration::ZERO) // after SIGTERM it would serve on for seconds, as it must in a real cluster
+            .spawn(folder.path())?;
+        let mut injector = Self::when_ready(process, folder)?;
+        let ca = certificates.join("ca.crt");
+        injector.reviews = Some(https::Client::tls(
+            injector.admission,
+            &service_name(),
+            &ca,
+        )?);
+        Ok(injector)
+    }
+
+    /// Starts the webhook beside a control plane on which the manifests were applied: as the service account of the
+    /// manifests, with its rights and no more. Once it is ready it becomes an endpoint of the webhook's Service.
+    ///
+    /// It takes the place of the manifests' Deployment, which is scaled to zero: its image does not run here, and on fake
+    /// nodes its pods would be endpoints that nobody can reach. Several may be started; all become endpoints.
+    ///
+    /// # Errors
+    /// When the manifests were not applied, or it does not become ready; the message shows its log.
+    pub fn in_cluster(binary: &Path, control_plane: &ControlPlane) -> Result<Self> {
+        Self::in_cluster_with(binary, control_plane, &[])
+    }
+
+    /// As [`Injector::in_cluster`], with more arguments for `webhook`.
+    ///
+    /// # Errors
+    /// As [`Injector::in_cluster`].
+    pub fn in_cluster_with(
+        binary: &Path,
+        control_plane: &ControlPlane,
+        more: &[&str],
+    ) -> Result<Self> {
+        endpoint::make_room(control_plane)?;
+        let folder = RunFolder::new("injector")?;
+        let kubeconfig = control_plane
+            .kubeconfig_for_service_account(NAME, NAME)
+            .context("the manifests must be applied first")?;
+        // The API server calls an endpoint's address, which may not be loopback.
+        let listen = SocketAddr::new(control_plane.machine_address(), 0);
+        let process = Spec::new("injector", binary)
+            .args([
+                "webhook",
+                "--namespace",
+                NAME,
+                "--listen",
+                &listen.to_string(),
+                "--health-listen",
+                "127.0.0.1:0",
+            ])
+            .args(more)
+            .env("KUBECONFIG", kubeconfig)
+            .env("POD_NAMESPACE", NAME)
+            .grace(Duration::ZERO) // after SIGTERM it would serve on for seconds, as it must in a real cluster
+            .spawn(folder.path())?;
+        let mut injector = Self::when_ready(process, folder)?;
+        let endpoint = Endpoint::add(control_plane, injector.admission);
+        injector.endpoint = Some(endpoint.with_context(|| injector.process.tail())?);
+        Ok(injector)
+    }
+
+    /// Where it serves admission.
+    pub fn admission_address(&self) -> SocketAddr {
+        self.admission
+    }
+
+    /// Where it serves `/healthz`, `/readyz` and `/metrics`, by plain HTTP.
+    pub fn health_address(&self) -> SocketAddr {
+        self.health
+    }
+
+    /// The process, for its log and for signals.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// GET on the health address: status and body.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn health(&self, path: &str) -> Result<(u16, String)> {
+        https::Client::plain(self.health).get(path)
+    }
+
+    /// Sends an AdmissionReview by HTTPS, with the certificate verified as the API server does; status and answer. A body
+    /// that is not JSON comes back as a JSON string. Standalone only: in a cluster the API server sends the reviews.
+    ///
+    /// # Errors
+    /// When there is no answer, or this is not a standalone webhook.
+    pub fn review(&self, path: &str, review: &Value) -> Result<(u16, Value)> {
+        self.https()?.post_json(path, review)
+    }
+
+    /// The HTTPS client behind [`Injector::review`], for malformed requests.
+    ///
+    /// # Errors
+    /// When this is not a standalone webhook.
+    pub fn https(&self) -> Result<&https::Client> {
+        self.reviews.as_ref().ok_or_else(|| {
+            anyhow!("in a cluster the API server sends the reviews: create a pod instead")
+        })
+    }
+
+    fn when_ready(process: Process, folder: RunFolder) -> Result<Self> {
+        let admission = listener(&process, "admission")?;
+        let health = listener(&process, "health")?;
+        let client = https::Client::plain(health);
+        process.wait_ready("the webhook's /readyz", START_BOUND, || {
+            Ok(match client.get("/readyz") {
+                Ok((200, _)) => Look::Ready(()),
+                Ok((status, body)) => Look::NotYet(format!("/readyz answers {status}: {body}")),
+                Err(error) => Look::NotYet(format!("{error:#}")),
+            })
+        })?;
+        Ok(Self {
+            endpoint: None,
+            process,
+            admission,
+            health,
+            reviews: None,
+            _folder: folder,
+        })
+    }
+}
+
+/// The DNS name that the API server dials, and that the certificate must be for.
+fn service_name() -> String {
+    format!("{NAME}.{NAME}.svc")
+}
+
+fn make_certificates(binary: &Path, folder: &Path) -> Result<()> {
+    let mut command = Command::new(binary);
+    command
+        .args(["certs", "--out"])
+        .arg(folder)
+        .args(["--dns", &service_name()]);
+    let output = process::run(command)?;
+    if !output.status.success() {
+        bail!(
+            "`{} certs` failed: {}",
+            binary.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+/// The address that the webhook says a listener has: a log line with message, listener and address, in JSON.
+fn listener(process: &Process, name: &str) -> Result<SocketAddr> {
+    process.wait_for(
+        &format!("the address of the {name} listener"),
+        START_BOUND,
+        |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let field = |field: &str| {
+                line[field]
+                    .as_str()
+                    .or_else(|| line["fields"][field].as_str())
+            };
+            if field("message")? != "listening" || field("listener")? != name {
+                return None;
+            }
+            field("address")?.parse().ok()
+        },
+    )
+}

@@ -1,0 +1,192 @@
+//! One memcached cache server as a process, and the faults it can have: dead, frozen, back empty. Owns the server's port
+//! for the server's whole life, dead or alive. Proxies are [`super::kubelet`]'s: they run as the injector wrote them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Signal, geteuid};
+
+use crate::client::Client;
+use crate::fetch;
+use crate::folder::RunFolder;
+use crate::ports::{self, Port};
+use crate::process::{Process, Spec};
+use crate::wait::Look;
+
+/// A memcached listens within milliseconds; a busy machine gets this long.
+const START_BOUND: Duration = Duration::from_secs(10);
+
+/// A memcached on loopback. Dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    // Fields are dropped in this order: the process before its folder and its port.
+    process: Mutex<Process>,
+    binary: PathBuf,
+    args: Vec<String>,
+    folder: RunFolder,
+    port: Port,
+}
+
+impl Server {
+    /// Starts a cache server of 64 MB (memcached's default) on a free port; ready means it answers `version`.
+    ///
+    /// # Errors
+    /// When there is no memcached ([`fetch::memcached`]) or it does not answer; the message shows its log.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// As [`Server::start`], with more arguments for memcached (such as `-m 256`).
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(more: &[&str]) -> Result<Self> {
+        let binary = fetch::memcached()?;
+        let port = ports::free()?;
+        let folder = RunFolder::new(&format!("memcached-{}", port.number()))?;
+        let mut args: Vec<String> = ["-l", "127.0.0.1", "-U", "0", "-p"]
+            .map(str::to_owned)
+            .to_vec();
+        args.push(port.number().to_string());
+        args.extend(as_root_user().map(str::to_owned));
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
+        let process = Self::spawn(&binary, &args, &folder, port.number())?;
+        Ok(Self {
+            process: Mutex::new(process),
+            binary,
+            args,
+            folder,
+            port,
+        })
+    }
+
+    /// Where it listens; the same after [`Server::restart_empty`].
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number()))
+    }
+
+    /// A client of this server.
+    pub fn client(&self) -> Client {
+        Client::new(self.address())
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process().pid()
+    }
+
+    /// Everything it has logged, of the current process.
+    pub fn log(&self) -> String {
+        self.process().log()
+    }
+
+    /// SIGKILL: connections are reset, new ones refused, the data is gone. [`Server::restart_empty`] undoes the first two.
+    ///
+    /// # Errors
+    /// When the process cannot be killed.
+    pub fn kill(&self) -> Result<()> {
+        self.process().kill()
+    }
+
+    /// SIGSTOP: connections stay and new ones are accepted by the kernel, but nothing is answered. Undone when the guard is dropped.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn freeze(&self) -> Result<Frozen<'_>> {
+        self.process().signal(Signal::STOP)?;
+        Ok(Frozen { server: self })
+    }
+
+    /// Kills it if it still runs and starts it again on the same port, empty.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn restart_empty(&self) -> Result<()> {
+        let mut process = self.process();
+        process.kill()?;
+        *process = Self::spawn(&self.binary, &self.args, &self.folder, self.port.number())?;
+        Ok(())
+    }
+
+    /// `stats`, names and values.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn stats(&self) -> Result<Vec<(String, String)>> {
+        self.client()
+            .stats("")
+            .with_context(|| format!("stats of the memcached at {}", self.address()))
+    }
+
+    /// One number out of `stats`, such as `curr_items`.
+    ///
+    /// # Errors
+    /// When the server does not answer or has no such number.
+    pub fn stat(&self, name: &str) -> Result<u64> {
+        let stats = self.stats()?;
+        let value = stats
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str());
+        value
+            .and_then(|value| value.parse().ok())
+            .with_context(|| format!("stats has no number called {name}"))
+    }
+
+    fn spawn(binary: &PathBuf, args: &[String], folder: &RunFolder, port: u16) -> Result<Process> {
+        let process = Spec::new("memcached", binary)
+            .args(args)
+            .grace(Duration::ZERO)
+            .spawn(folder.path())?;
+        let mut client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        process.wait_ready(
+            &format!("memcached to answer on port {port}"),
+            START_BOUND,
+            || {
+                Ok(match client.raw("version") {
+                    Ok(line) if line.starts_with("VERSION") => Look::Ready(()),
+                    Ok(line) => Look::NotYet(line),
+                    Err(error) => Look::NotYet(error.to_string()),
+                })
+            },
+        )?;
+        Ok(process)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        // A panic of another thread leaves the process as it is: still ours to use and to stop.
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A server that answers nothing until this guard is dropped.
+#[derive(Debug)]
+#[must_use = "the server goes on when this guard is dropped"]
+pub struct Frozen<'a> {
+    server: &'a Server,
+}
+
+impl Frozen<'_> {
+    /// Lets the server go on, as dropping the guard does.
+    pub fn thaw(self) {}
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        // A server that was killed meanwhile cannot be thawed, and need not be.
+        let _ = self.server.process().signal(Signal::CONT);
+    }
+}
+
+/// memcached does not start as root without being told a user; as another user it must not be told one.
+pub(crate) fn as_root_user() -> impl Iterator<Item = &'static str> {
+    let args: &[&str] = if geteuid().is_root() {
+        &["-u", "root"]
+    } else {
+        &[]
+    };
+    args.iter().copied()
+}
