@@ -1,0 +1,1 @@
+-- Placeholder: the library generated from src/routing/lua takes this file's place.
