@@ -1,0 +1,12 @@
+//! What the README promises of a cluster, on a real API server with the real manifests: one module a promise.
+//!
+//! Nodes are kwok's: pods are really created, admitted and scheduled, but no container runs. The webhook runs as a
+//! process, with the manifests' own service account and no more rights than they give.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod admission;
+mod bed;
+mod environment;
+mod install;
+mod outage;
+mod workloads;
