@@ -25,10 +25,7 @@ fn a_part_is_stopped_when_its_thread_panics() {
     });
     let pid = pid.recv().unwrap();
     assert!(thread.join().is_err());
-    assert!(
-        !process_folder(pid).exists(),
-        "stopped before the panic left the thread"
-    );
+    assert!(!process_folder(pid).exists(), "stopped before the panic left the thread");
 }
 
 #[test]
@@ -46,19 +43,13 @@ fn a_part_is_stopped_when_the_test_process_is_killed() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(helper.stdout.take().unwrap()).lines();
-    let pid = lines
-        .map_while(Result::ok)
-        .find_map(|line| line.strip_prefix("part ")?.parse::<u32>().ok());
+    let pid = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("part ")?.parse::<u32>().ok());
     let part = process_folder(pid.unwrap());
     assert!(part.exists());
     helper.kill().unwrap();
     helper.wait().unwrap();
     wait::until("the part to end with its parent", BOUND, || {
-        Ok(if part.exists() {
-            Look::NotYet(format!("{} is there", part.display()))
-        } else {
-            Look::Ready(())
-        })
+        Ok(if part.exists() { Look::NotYet(format!("{} is there", part.display())) } else { Look::Ready(()) })
     })
     .unwrap();
 }
