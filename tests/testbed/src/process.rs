@@ -27,6 +27,9 @@ const KILL_BOUND: Duration = Duration::from_secs(10);
 /// How many of the last log lines an error message shows.
 const TAIL_LINES: usize = 15;
 
+/// Parts talk to this machine only; a proxy from the environment would take their traffic elsewhere.
+const PROXY_VARIABLES: [&str; 6] = ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+
 /// What to start: program, arguments, environment.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -99,6 +102,9 @@ impl Spec {
             .with_context(|| format!("open the log {}", log.display()))?;
         let skip = file.metadata().map_or(0, |data| data.len());
         let mut command = Command::new(&self.program);
+        for name in PROXY_VARIABLES {
+            command.env_remove(name);
+        }
         command.args(&self.args).envs(self.env.iter().cloned()).process_group(0).stdin(Stdio::null());
         command.stdout(file.try_clone().with_context(|| format!("share the log {}", log.display()))?).stderr(file);
         if let Some(folder) = &self.folder {
@@ -281,6 +287,9 @@ impl Drop for Process {
 /// When it cannot be started. A failing exit status is the caller's to judge.
 pub fn run(mut command: Command) -> Result<process::Output> {
     let program = command.get_program().to_string_lossy().into_owned();
+    for name in PROXY_VARIABLES {
+        command.env_remove(name);
+    }
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     if command.get_envs().all(|(name, _)| name != "LC_ALL") {
         command.env("LC_ALL", "C"); // messages are read by code and by people of every language

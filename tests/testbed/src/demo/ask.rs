@@ -127,7 +127,7 @@ fn show(story: &mut Story, yaml: &str, port: u16) {
             line.to_owned()
         }
     };
-    let text = yaml.lines().map(mark).collect::<Vec<_>>().join("\n");
+    let text = yaml.lines().filter(|line| !line.starts_with('#')).map(mark).collect::<Vec<_>>().join("\n");
     story.block(&text);
     story.say(&format!("Its app will find memcached on localhost:{port}."));
 }

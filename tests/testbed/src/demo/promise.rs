@@ -58,3 +58,22 @@ pub(super) fn conclude(story: &mut Story, outcomes: &[Outcome]) -> bool {
     story.items(&items);
     outcomes.iter().all(kept)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_breaks_the_promises_that_it_should() {
+        let one = |change: fn(&mut Tally)| {
+            let mut tally = Tally::default();
+            change(&mut tally);
+            [Mode::Replicated, Mode::Failover, Mode::Sharded].map(|mode| mode.kept_by(&tally))
+        };
+        assert_eq!(one(|_| ()), [true, true, true]);
+        assert_eq!(one(|tally| tally.errors = 1), [false, false, false]);
+        assert_eq!(one(|tally| tally.wrong = 1), [false, false, false]);
+        assert_eq!(one(|tally| tally.misses = 1), [false, true, true]);
+        assert_eq!(one(|tally| tally.refused = 1), [false, true, true]);
+    }
+}
