@@ -226,7 +226,7 @@ impl Process {
                 None => Ok(Look::NotYet(reason)),
             },
         })
-        .with_context(|| self.tail())
+        .map_err(|error| self.explain(&error))
     }
 
     /// Waits for the first log line for which `find` returns something.
@@ -249,6 +249,11 @@ impl Process {
     pub fn wait_for_line(&self, pattern: &str, bound: Duration) -> Result<String> {
         let what = format!("a log line of {} with {pattern:?}", self.name);
         self.wait_for(&what, bound, |line| line.contains(pattern).then(|| line.to_owned()))
+    }
+
+    /// An error of this child's with its last log lines below.
+    pub fn explain(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!("{error:#}\n{}", self.tail())
     }
 
     /// The last log lines with a heading, for an error message.

@@ -97,7 +97,7 @@ impl Injector {
             .spawn(folder.path())?;
         let mut injector = Self::when_ready(process, folder)?;
         let endpoint = Endpoint::add(control_plane, injector.admission);
-        injector.endpoint = Some(endpoint.with_context(|| injector.process.tail())?);
+        injector.endpoint = Some(endpoint.map_err(|error| injector.process.explain(&error))?);
         Ok(injector)
     }
 

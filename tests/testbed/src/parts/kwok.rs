@@ -53,7 +53,7 @@ impl Kwok {
                     .as_array()
                     .is_some_and(|items| items.iter().filter(|node| is_ready(node)).count() >= nodes)
             })
-            .with_context(|| process.tail())?;
+            .map_err(|error| process.explain(&error))?;
         Ok(Self { _process: process, _folder: folder })
     }
 }
