@@ -35,10 +35,7 @@ pub struct Admitted {
 /// The AdmissionReview for the creation of `pod` in `namespace`, with a uid of its own.
 pub fn review_of(pod: &Value, namespace: &str) -> Value {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    let uid = format!(
-        "00000000-0000-4000-8000-{:012}",
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
+    let uid = format!("00000000-0000-4000-8000-{:012}", NEXT.fetch_add(1, Ordering::Relaxed));
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -71,9 +68,7 @@ pub fn admit(injector: &Injector, path: &str, pod: &Value, namespace: &str) -> R
         bail!("POST {path} answers {status}, and no response to this request: {answer}");
     }
     if response["allowed"] != true {
-        let message = response["status"]["message"]
-            .as_str()
-            .unwrap_or("no reason given");
+        let message = response["status"]["message"].as_str().unwrap_or("no reason given");
         return Ok(Verdict::Denied(message.to_owned()));
     }
     let patch = match response["patch"].as_str() {
@@ -84,21 +79,11 @@ pub fn admit(injector: &Injector, path: &str, pod: &Value, namespace: &str) -> R
         None => json!([]),
     };
     let mut pod = pod.clone();
-    let operations: json_patch::Patch =
-        serde_json::from_value(patch.clone()).context("the patch is no JSON patch")?;
+    let operations: json_patch::Patch = serde_json::from_value(patch.clone()).context("the patch is no JSON patch")?;
     json_patch::patch(&mut pod, &operations).context("the patch does not apply to the pod")?;
-    let warnings = response["warnings"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
+    let warnings = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let warnings = warnings.map(str::to_owned).collect();
-    Ok(Verdict::Allowed(Box::new(Admitted {
-        pod,
-        patch,
-        warnings,
-        audit: response["auditAnnotations"].clone(),
-    })))
+    Ok(Verdict::Allowed(Box::new(Admitted { pod, patch, warnings, audit: response["auditAnnotations"].clone() })))
 }
 
 /// The pod that a Deployment's (or other workload's) controller would create from its template.
@@ -107,15 +92,8 @@ pub fn admit(injector: &Injector, path: &str, pod: &Value, namespace: &str) -> R
 /// When the object has no pod template.
 pub fn pod_of(workload: &Value) -> Result<Value> {
     let template = &workload["spec"]["template"];
-    let (Some(metadata), Some(spec)) = (
-        template["metadata"].as_object(),
-        template["spec"].as_object(),
-    ) else {
-        bail!(
-            "{} {} has no spec.template with metadata and spec",
-            workload["kind"],
-            workload["metadata"]["name"]
-        );
+    let (Some(metadata), Some(spec)) = (template["metadata"].as_object(), template["spec"].as_object()) else {
+        bail!("{} {} has no spec.template with metadata and spec", workload["kind"], workload["metadata"]["name"]);
     };
     let mut metadata = metadata.clone();
     let name = workload["metadata"]["name"].as_str().unwrap_or("pod");

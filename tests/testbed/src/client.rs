@@ -63,11 +63,7 @@ pub struct Client {
 impl Client {
     /// A client for `address` with a timeout of 2 s an operation. Connects at the first operation.
     pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            timeout: DEFAULT_TIMEOUT,
-            connection: None,
-        }
+        Self { address, timeout: DEFAULT_TIMEOUT, connection: None }
     }
 
     /// Bounds each operation (connection included) by `timeout`, which must not be zero.
@@ -119,11 +115,7 @@ impl Client {
     /// # Errors
     /// As [`Error`] says.
     pub fn delete(&mut self, key: &str) -> Result<bool> {
-        self.outcome(
-            format!("delete {key}\r\n").as_bytes(),
-            "DELETED",
-            "NOT_FOUND",
-        )
+        self.outcome(format!("delete {key}\r\n").as_bytes(), "DELETED", "NOT_FOUND")
     }
 
     /// `incr`: the new number, or `None` when there is no such key.
@@ -135,10 +127,7 @@ impl Client {
         if line == "NOT_FOUND" {
             return Ok(None);
         }
-        line.trim_end()
-            .parse()
-            .map(Some)
-            .map_err(|_| Error::Protocol(line))
+        line.trim_end().parse().map(Some).map_err(|_| Error::Protocol(line))
     }
 
     /// Sends one line (without its line end) and returns the first line of the reply.
@@ -164,9 +153,7 @@ impl Client {
                 }
                 let mut words = line.splitn(3, ' ');
                 match (words.next(), words.next()) {
-                    (Some("STAT"), Some(name)) => {
-                        stats.push((name.to_owned(), words.next().unwrap_or("").to_owned()))
-                    }
+                    (Some("STAT"), Some(name)) => stats.push((name.to_owned(), words.next().unwrap_or("").to_owned())),
                     _ => return Err(Error::Protocol(line)),
                 }
             }
@@ -188,23 +175,16 @@ impl Client {
     }
 
     /// Sends a request and reads its reply within the timeout; a connection in an unknown state is given up.
-    fn operation<T>(
-        &mut self,
-        request: &[u8],
-        read: impl FnOnce(&mut Connection) -> Result<T>,
-    ) -> Result<T> {
+    fn operation<T>(&mut self, request: &[u8], read: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + self.timeout;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connection::open(self.address, self.timeout)?,
         };
         connection.deadline = deadline;
-        let outcome = connection
-            .send(request)
-            .and_then(|()| read(&mut connection));
+        let outcome = connection.send(request).and_then(|()| read(&mut connection));
         // After an error line alone the reply is complete; with anything left over it is not known where the next begins.
-        let in_step =
-            matches!(outcome, Ok(_) | Err(Error::Reply(_))) && connection.unread.is_empty();
+        let in_step = matches!(outcome, Ok(_) | Err(Error::Reply(_))) && connection.unread.is_empty();
         if in_step {
             self.connection = Some(connection);
         }
@@ -225,40 +205,25 @@ impl Connection {
         let deadline = Instant::now() + timeout;
         let stream = TcpStream::connect_timeout(&address, timeout).map_err(from_io)?;
         stream.set_nodelay(true).map_err(Error::Connection)?;
-        Ok(Self {
-            stream,
-            unread: Vec::new(),
-            deadline,
-        })
+        Ok(Self { stream, unread: Vec::new(), deadline })
     }
 
     fn left(&self) -> Result<Duration> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            Err(Error::Timeout)
-        } else {
-            Ok(left)
-        }
+        if left.is_zero() { Err(Error::Timeout) } else { Ok(left) }
     }
 
     fn send(&mut self, request: &[u8]) -> Result<()> {
-        self.stream
-            .set_write_timeout(Some(self.left()?))
-            .map_err(Error::Connection)?;
+        self.stream.set_write_timeout(Some(self.left()?)).map_err(Error::Connection)?;
         self.stream.write_all(request).map_err(from_io)
     }
 
     fn fill(&mut self) -> Result<()> {
-        self.stream
-            .set_read_timeout(Some(self.left()?))
-            .map_err(Error::Connection)?;
+        self.stream.set_read_timeout(Some(self.left()?)).map_err(Error::Connection)?;
         let mut buffer = [0; 16 * 1024];
         let count = self.stream.read(&mut buffer).map_err(from_io)?;
         if count == 0 {
-            return Err(Error::Connection(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "closed by the server",
-            )));
+            return Err(Error::Connection(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the server")));
         }
         self.unread.extend_from_slice(&buffer[..count]);
         Ok(())
@@ -271,32 +236,23 @@ impl Connection {
                 break end;
             }
             if self.unread.len() > LONGEST_LINE {
-                return Err(Error::Protocol(format!(
-                    "a line longer than {LONGEST_LINE} bytes"
-                )));
+                return Err(Error::Protocol(format!("a line longer than {LONGEST_LINE} bytes")));
             }
             self.fill()?;
         };
         let line = String::from_utf8_lossy(&self.unread[..end]).into_owned();
         self.unread.drain(..end + 2);
-        let error =
-            line == "ERROR" || line.starts_with("CLIENT_ERROR") || line.starts_with("SERVER_ERROR");
-        if error {
-            Err(Error::Reply(line))
-        } else {
-            Ok(line)
-        }
+        let error = line == "ERROR" || line.starts_with("CLIENT_ERROR") || line.starts_with("SERVER_ERROR");
+        if error { Err(Error::Reply(line)) } else { Ok(line) }
     }
 
     /// The item that a `VALUE key flags bytes` line announces.
     fn item(&mut self, line: &str) -> Result<Item> {
         let words: Vec<&str> = line.split(' ').collect();
         let parsed = match words.as_slice() {
-            ["VALUE", key, flags, bytes, ..] => flags
-                .parse()
-                .ok()
-                .zip(bytes.parse::<usize>().ok())
-                .map(|(f, b)| (*key, f, b)),
+            ["VALUE", key, flags, bytes, ..] => {
+                flags.parse().ok().zip(bytes.parse::<usize>().ok()).map(|(f, b)| (*key, f, b))
+            }
             _ => None,
         };
         let Some((key, flags, length)) = parsed else {
@@ -307,16 +263,10 @@ impl Connection {
         }
         let value = self.unread[..length].to_vec();
         if &self.unread[length..length + 2] != b"\r\n" {
-            return Err(Error::Protocol(format!(
-                "the value of {key} does not end after {length} bytes"
-            )));
+            return Err(Error::Protocol(format!("the value of {key} does not end after {length} bytes")));
         }
         self.unread.drain(..length + 2);
-        Ok(Item {
-            key: key.to_owned(),
-            value,
-            flags,
-        })
+        Ok(Item { key: key.to_owned(), value, flags })
     }
 }
 

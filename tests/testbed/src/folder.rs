@@ -23,8 +23,7 @@ pub fn workspace_root() -> PathBuf {
 /// `target/testbed`: below `CARGO_TARGET_DIR` where that is set, else below the workspace's `target`.
 pub fn testbed_root() -> PathBuf {
     let root = workspace_root();
-    let target =
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
     target.join("testbed")
 }
 
@@ -62,8 +61,7 @@ impl RunFolder {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
         let path = self.path.join(name);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)
-                .with_context(|| format!("make the folder {}", parent.display()))?;
+            fs::create_dir_all(parent).with_context(|| format!("make the folder {}", parent.display()))?;
         }
         fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
@@ -89,10 +87,7 @@ fn remove_leftovers(run: &Path) {
     }
     for entry in fs::read_dir(run).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name
-            .to_str()
-            .and_then(|name| name.split('-').next())
-            .and_then(|pid| pid.parse::<u32>().ok());
+        let owner = name.to_str().and_then(|name| name.split('-').next()).and_then(|pid| pid.parse::<u32>().ok());
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             let _ = fs::remove_dir_all(entry.path());
         }

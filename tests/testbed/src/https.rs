@@ -60,11 +60,7 @@ impl Client {
             .build();
         let config = base_config().tls_config(tls).build();
         let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), Fixed(address));
-        Ok(Self {
-            agent,
-            base: format!("https://{name}:{}", address.port()),
-            token: None,
-        })
+        Ok(Self { agent, base: format!("https://{name}:{}", address.port()), token: None })
     }
 
     /// Sends `token` as a bearer token with every request.
@@ -83,13 +79,8 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let mut response = request
-            .call()
-            .with_context(|| format!("GET {}{path}", self.base))?;
-        let body = response
-            .body_mut()
-            .read_to_string()
-            .with_context(|| format!("read the answer to GET {path}"))?;
+        let mut response = request.call().with_context(|| format!("GET {}{path}", self.base))?;
+        let body = response.body_mut().read_to_string().with_context(|| format!("read the answer to GET {path}"))?;
         Ok((response.status().as_u16(), body))
     }
 
@@ -98,20 +89,12 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<(u16, String)> {
-        let mut request = self
-            .agent
-            .post(format!("{}{path}", self.base))
-            .header("Content-Type", content_type);
+        let mut request = self.agent.post(format!("{}{path}", self.base)).header("Content-Type", content_type);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let mut response = request
-            .send(body)
-            .with_context(|| format!("POST {}{path}", self.base))?;
-        let body = response
-            .body_mut()
-            .read_to_string()
-            .with_context(|| format!("read the answer to POST {path}"))?;
+        let mut response = request.send(body).with_context(|| format!("POST {}{path}", self.base))?;
+        let body = response.body_mut().read_to_string().with_context(|| format!("read the answer to POST {path}"))?;
         Ok((response.status().as_u16(), body))
     }
 
@@ -124,9 +107,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let response = request
-            .call()
-            .with_context(|| format!("DELETE {}{path}", self.base))?;
+        let response = request.call().with_context(|| format!("DELETE {}{path}", self.base))?;
         Ok(response.status().as_u16())
     }
 
@@ -136,19 +117,13 @@ impl Client {
     /// As [`Client::get`].
     pub fn post_json(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
         let (status, text) = self.post(path, "application/json", body.to_string().as_bytes())?;
-        Ok((
-            status,
-            serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        ))
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 }
 
 fn base_config() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
     // A proxy from the environment must never see this traffic.
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_global(Some(REQUEST_BOUND))
+    ureq::Agent::config_builder().http_status_as_error(false).proxy(None).timeout_global(Some(REQUEST_BOUND))
 }
 
 /// Resolves every name to one address.

@@ -35,9 +35,7 @@ pub(crate) enum Mode {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let modes = args
-        .mode
-        .map_or_else(|| vec![Mode::Replicated, Mode::Failover], |mode| vec![mode]);
+    let modes = args.mode.map_or_else(|| vec![Mode::Replicated, Mode::Failover], |mode| vec![mode]);
     match demo::run(&modes, args.cluster, args.keep) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -63,9 +63,7 @@ pub fn free_run(count: u16) -> Result<Vec<Port>> {
             return Ok(run);
         }
     }
-    bail!(
-        "no {count} consecutive free TCP ports between {FIRST} and {end}; `ss -ltn` lists who listens"
-    )
+    bail!("no {count} consecutive free TCP ports between {FIRST} and {end}; `ss -ltn` lists who listens")
 }
 
 /// Takes one port if neither a user of this module nor any listener has it.
@@ -74,10 +72,7 @@ fn lease(number: u16) -> Option<Port> {
     let held = UnixListener::bind_addr(&name).ok()?;
     // Binding the wildcard fails when any address of this machine has a listener there.
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).ok()?;
-    Some(Port {
-        number,
-        _held: held,
-    })
+    Some(Port { number, _held: held })
 }
 
 /// The first port that the kernel may give to an outgoing connection.

@@ -27,6 +27,9 @@ const KILL_BOUND: Duration = Duration::from_secs(10);
 /// How many of the last log lines an error message shows.
 const TAIL_LINES: usize = 15;
 
+/// Parts talk to this machine only; a proxy from the environment would take their traffic elsewhere.
+const PROXY_VARIABLES: [&str; 6] = ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+
 /// What to start: program, arguments, environment.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -61,16 +64,14 @@ impl Spec {
     /// Adds arguments.
     #[must_use]
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Adds an environment variable to those that this process has.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -101,31 +102,18 @@ impl Spec {
             .with_context(|| format!("open the log {}", log.display()))?;
         let skip = file.metadata().map_or(0, |data| data.len());
         let mut command = Command::new(&self.program);
-        command
-            .args(&self.args)
-            .envs(self.env.iter().cloned())
-            .process_group(0)
-            .stdin(Stdio::null());
-        command
-            .stdout(
-                file.try_clone()
-                    .with_context(|| format!("share the log {}", log.display()))?,
-            )
-            .stderr(file);
+        for name in PROXY_VARIABLES {
+            command.env_remove(name);
+        }
+        command.args(&self.args).envs(self.env.iter().cloned()).process_group(0).stdin(Stdio::null());
+        command.stdout(file.try_clone().with_context(|| format!("share the log {}", log.display()))?).stderr(file);
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        let child = spawn_bound_to_us(command)
-            .with_context(|| format!("start {} ({})", self.name, self.program.display()))?;
+        let child =
+            spawn_bound_to_us(command).with_context(|| format!("start {} ({})", self.name, self.program.display()))?;
         let pid = child.id();
-        Ok(Process {
-            name: self.name.clone(),
-            pid,
-            log,
-            skip,
-            grace: self.grace,
-            child: Mutex::new(child),
-        })
+        Ok(Process { name: self.name.clone(), pid, log, skip, grace: self.grace, child: Mutex::new(child) })
     }
 }
 
@@ -160,10 +148,7 @@ impl Process {
     /// Everything this child has written so far; invalid UTF-8 is replaced.
     pub fn log(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
-        let own = usize::try_from(self.skip)
-            .ok()
-            .and_then(|skip| bytes.get(skip..))
-            .unwrap_or_default();
+        let own = usize::try_from(self.skip).ok().and_then(|skip| bytes.get(skip..)).unwrap_or_default();
         String::from_utf8_lossy(own).into_owned()
     }
 
@@ -172,9 +157,7 @@ impl Process {
     /// # Errors
     /// When the kernel cannot say.
     pub fn exited(&self) -> Result<Option<ExitStatus>> {
-        self.child()
-            .try_wait()
-            .with_context(|| format!("ask for the state of {}", self.name))
+        self.child().try_wait().with_context(|| format!("ask for the state of {}", self.name))
     }
 
     /// Sends a signal to the child's process group; one that has ended is no error.
@@ -184,11 +167,7 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         // The lock keeps the pid from being reaped, and so reused, between the look and the signal.
         let mut child = self.child();
-        if child
-            .try_wait()
-            .with_context(|| format!("ask for the state of {}", self.name))?
-            .is_some()
-        {
+        if child.try_wait().with_context(|| format!("ask for the state of {}", self.name))?.is_some() {
             return Ok(());
         }
         let group = i32::try_from(self.pid)
@@ -231,10 +210,7 @@ impl Process {
     /// When it still runs after `bound`.
     pub fn wait_exit(&self, bound: Duration) -> Result<ExitStatus> {
         wait::until(&format!("{} to end", self.name), bound, || {
-            Ok(self.exited()?.map_or_else(
-                || Look::NotYet(format!("pid {} still runs", self.pid)),
-                Look::Ready,
-            ))
+            Ok(self.exited()?.map_or_else(|| Look::NotYet(format!("pid {} still runs", self.pid)), Look::Ready))
         })
     }
 
@@ -242,12 +218,7 @@ impl Process {
     ///
     /// # Errors
     /// As [`wait::until`], with the child's last log lines added.
-    pub fn wait_ready<T>(
-        &self,
-        what: &str,
-        bound: Duration,
-        mut look: impl FnMut() -> Result<Look<T>>,
-    ) -> Result<T> {
+    pub fn wait_ready<T>(&self, what: &str, bound: Duration, mut look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
         wait::until(what, bound, || match look()? {
             Look::Ready(value) => Ok(Look::Ready(value)),
             Look::NotYet(reason) => match self.exited()? {
@@ -255,27 +226,19 @@ impl Process {
                 None => Ok(Look::NotYet(reason)),
             },
         })
-        .with_context(|| self.tail())
+        .map_err(|error| self.explain(&error))
     }
 
     /// Waits for the first log line for which `find` returns something.
     ///
     /// # Errors
     /// When there is none within `bound`, or the child ends without one.
-    pub fn wait_for<T>(
-        &self,
-        what: &str,
-        bound: Duration,
-        mut find: impl FnMut(&str) -> Option<T>,
-    ) -> Result<T> {
+    pub fn wait_for<T>(&self, what: &str, bound: Duration, mut find: impl FnMut(&str) -> Option<T>) -> Result<T> {
         self.wait_ready(what, bound, || {
             // Only whole lines count: the last one may be half written.
             let log = self.log();
             let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-            Ok(whole
-                .lines()
-                .find_map(&mut find)
-                .map_or_else(|| Look::NotYet("no such log line".into()), Look::Ready))
+            Ok(whole.lines().find_map(&mut find).map_or_else(|| Look::NotYet("no such log line".into()), Look::Ready))
         })
     }
 
@@ -285,9 +248,12 @@ impl Process {
     /// As [`Process::wait_for`].
     pub fn wait_for_line(&self, pattern: &str, bound: Duration) -> Result<String> {
         let what = format!("a log line of {} with {pattern:?}", self.name);
-        self.wait_for(&what, bound, |line| {
-            line.contains(pattern).then(|| line.to_owned())
-        })
+        self.wait_for(&what, bound, |line| line.contains(pattern).then(|| line.to_owned()))
+    }
+
+    /// An error of this child's with its last log lines below.
+    pub fn explain(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!("{error:#}\n{}", self.tail())
     }
 
     /// The last log lines with a heading, for an error message.
@@ -303,11 +269,7 @@ impl Process {
         if last.is_empty() {
             return format!("{} has logged nothing ({})", self.name, self.log.display());
         }
-        let lines = last
-            .into_iter()
-            .map(|line| format!("  | {line}"))
-            .collect::<Vec<_>>()
-            .join("\n");
+        let lines = last.into_iter().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n");
         format!("the last lines of {}:\n{lines}", self.log.display())
     }
 
@@ -330,17 +292,15 @@ impl Drop for Process {
 /// When it cannot be started. A failing exit status is the caller's to judge.
 pub fn run(mut command: Command) -> Result<process::Output> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+    for name in PROXY_VARIABLES {
+        command.env_remove(name);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     if command.get_envs().all(|(name, _)| name != "LC_ALL") {
         command.env("LC_ALL", "C"); // messages are read by code and by people of every language
     }
     let child = spawn_bound_to_us(command).with_context(|| format!("start {program}"))?;
-    child
-        .wait_with_output()
-        .with_context(|| format!("wait for {program}"))
+    child.wait_with_output().with_context(|| format!("wait for {program}"))
 }
 
 type Request = (Command, mpsc::Sender<io::Result<Child>>);
@@ -372,11 +332,7 @@ fn die_with_parent(command: &mut Command) {
     let hook = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // We may have ended between fork and the line above; then nobody would send the signal.
-        if getppid() == parent {
-            Ok(())
-        } else {
-            Err(io::Error::from(rustix::io::Errno::SRCH))
-        }
+        if getppid() == parent { Ok(()) } else { Err(io::Error::from(rustix::io::Errno::SRCH)) }
     };
     // SAFETY: the hook only makes two system calls and compares integers: it is async-signal-safe and allocates nothing.
     unsafe {

@@ -31,24 +31,17 @@ pub enum Ink {
 
 impl Style {
     /// Plain ASCII.
-    pub const PLAIN: Self = Self {
-        colour: false,
-        unicode: false,
-    };
+    pub const PLAIN: Self = Self { colour: false, unicode: false };
 
     /// What standard output can show.
     pub fn of_stdout() -> Self {
         let set = |name: &str| env::var(name).is_ok_and(|value| !value.is_empty());
-        let colour = io::stdout().is_terminal()
-            && !set("NO_COLOR")
-            && env::var("TERM").is_ok_and(|term| term != "dumb");
+        let colour =
+            io::stdout().is_terminal() && !set("NO_COLOR") && env::var("TERM").is_ok_and(|term| term != "dumb");
         // The first of these that is set decides, as in every C program.
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-            .into_iter()
-            .find(|name| set(name))
-            .and_then(|name| env::var(name).ok());
-        let unicode =
-            locale.is_some_and(|name| name.to_lowercase().replace('-', "").contains("utf8"));
+        let locale =
+            ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(|name| set(name)).and_then(|name| env::var(name).ok());
+        let unicode = locale.is_some_and(|name| name.to_lowercase().replace('-', "").contains("utf8"));
         Self { colour, unicode }
     }
 
@@ -89,19 +82,13 @@ pub struct Cell {
 impl Cell {
     /// A cell in a colour.
     pub fn new(text: impl Into<String>, ink: Ink) -> Self {
-        Self {
-            text: text.into(),
-            ink: Some(ink),
-        }
+        Self { text: text.into(), ink: Some(ink) }
     }
 }
 
 impl<T: ToString> From<T> for Cell {
     fn from(value: T) -> Self {
-        Self {
-            text: value.to_string(),
-            ink: None,
-        }
+        Self { text: value.to_string(), ink: None }
     }
 }
 
@@ -115,10 +102,7 @@ pub struct Table {
 impl Table {
     /// A table with these column headings.
     pub fn new(head: &[&str]) -> Self {
-        Self {
-            head: head.iter().map(|name| (*name).to_owned()).collect(),
-            rows: Vec::new(),
-        }
+        Self { head: head.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
     }
 
     /// Adds a row; cells beyond the headings are left out, missing ones are empty.
@@ -128,25 +112,12 @@ impl Table {
 
     /// The table as lines of text, each ended by a line end.
     pub fn render(&self, style: Style) -> String {
-        let widths: Vec<usize> = (0..self.head.len())
-            .map(|column| self.width(column))
-            .collect();
+        let widths: Vec<usize> = (0..self.head.len()).map(|column| self.width(column)).collect();
         let line = if style.unicode { "\u{2500}" } else { "-" };
-        let head = self
-            .head
-            .iter()
-            .map(|name| Cell::new(name, Ink::Bold))
-            .collect::<Vec<_>>();
+        let head = self.head.iter().map(|name| Cell::new(name, Ink::Bold)).collect::<Vec<_>>();
         let mut text = render_row(&head, &widths, style);
         text.push_str(
-            &style.paint(
-                Ink::Dim,
-                &widths
-                    .iter()
-                    .map(|width| line.repeat(*width))
-                    .collect::<Vec<_>>()
-                    .join("  "),
-            ),
+            &style.paint(Ink::Dim, &widths.iter().map(|width| line.repeat(*width)).collect::<Vec<_>>().join("  ")),
         );
         text.push('\n');
         for row in &self.rows {
@@ -156,15 +127,8 @@ impl Table {
     }
 
     fn width(&self, column: usize) -> usize {
-        let cells = self
-            .rows
-            .iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.text.chars().count());
-        cells
-            .chain([self.head[column].chars().count()])
-            .max()
-            .unwrap_or(0)
+        let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
+        cells.chain([self.head[column].chars().count()]).max().unwrap_or(0)
     }
 }
 
@@ -174,14 +138,8 @@ fn render_row(cells: &[Cell], widths: &[usize], style: Style) -> String {
         let cell = cells.get(column).unwrap_or(&empty);
         // Padding is added around the colour: escape sequences have no width.
         let padding = " ".repeat(width - cell.text.chars().count());
-        let text = cell
-            .ink
-            .map_or_else(|| cell.text.clone(), |ink| style.paint(ink, &cell.text));
-        if column == 0 {
-            format!("{text}{padding}")
-        } else {
-            format!("{padding}{text}")
-        }
+        let text = cell.ink.map_or_else(|| cell.text.clone(), |ink| style.paint(ink, &cell.text));
+        if column == 0 { format!("{text}{padding}") } else { format!("{padding}{text}") }
     });
     let line = padded.collect::<Vec<_>>().join("  ");
     format!("{}\n", line.trim_end())
@@ -196,17 +154,8 @@ mod tests {
         let mut table = Table::new(&["phase", "keys"]);
         table.row(vec!["write".into(), 1_000.into()]);
         table.row(vec!["read back".into(), Cell::new("7", Ink::Bad)]);
-        assert_eq!(
-            table.render(Style::PLAIN),
-            "phase      keys\n---------  ----\nwrite      1000\nread back     7\n"
-        );
-        let coloured = table.render(Style {
-            colour: true,
-            unicode: false,
-        });
-        assert!(
-            coloured.contains("read back     \u{1b}[31m7\u{1b}[0m\n"),
-            "{coloured:?}"
-        );
+        assert_eq!(table.render(Style::PLAIN), "phase      keys\n---------  ----\nwrite      1000\nread back     7\n");
+        let coloured = table.render(Style { colour: true, unicode: false });
+        assert!(coloured.contains("read back     \u{1b}[31m7\u{1b}[0m\n"), "{coloured:?}");
     }
 }

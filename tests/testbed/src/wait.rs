@@ -26,11 +26,7 @@ pub enum Look<T> {
 ///
 /// # Errors
 /// At once when `look` itself fails (something that waiting cannot mend), or after `bound`, naming `what` and the last reason.
-pub fn until<T>(
-    what: &str,
-    bound: Duration,
-    mut look: impl FnMut() -> Result<Look<T>>,
-) -> Result<T> {
+pub fn until<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
     let deadline = Instant::now() + bound;
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -53,13 +49,8 @@ mod tests {
 
     #[test]
     fn a_wait_that_runs_out_names_the_condition_and_the_last_reason() {
-        let outcome: Result<()> = until("the moon", Duration::from_millis(5), || {
-            Ok(Look::NotYet("still day".into()))
-        });
+        let outcome: Result<()> = until("the moon", Duration::from_millis(5), || Ok(Look::NotYet("still day".into())));
         let message = outcome.unwrap_err().to_string();
-        assert!(
-            message.contains("the moon") && message.contains("still day"),
-            "{message}"
-        );
+        assert!(message.contains("the moon") && message.contains("still day"), "{message}");
     }
 }

@@ -160,11 +160,7 @@ impl Workload {
             }
             Err(error) => {
                 let refused = matches!(error, Error::Reply(_));
-                *if refused {
-                    &mut tally.refused
-                } else {
-                    &mut tally.errors
-                } += 1;
+                *if refused { &mut tally.refused } else { &mut tally.errors } += 1;
                 tally.note(format!("set: {error}"));
             }
         }

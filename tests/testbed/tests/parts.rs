@@ -12,3 +12,5 @@ mod memcached;
 mod missing;
 #[path = "parts/pod.rs"]
 mod pod;
+#[path = "parts/workload.rs"]
+mod workload;

@@ -26,20 +26,29 @@ pub(super) const NAMESPACE: &str = "shop";
 
 /// Whoever answers for the cluster.
 #[derive(Debug)]
-pub(crate) enum Asker {
+pub(super) enum Asker {
     /// The webhook alone: reviews are sent to it over TLS.
-    Standalone {
-        injector: Box<Injector>,
-        binary: PathBuf,
-        folder: RunFolder,
-    },
+    Standalone { injector: Box<Injector>, binary: PathBuf, folder: RunFolder },
     /// A real control plane that sends reviews to the webhook.
     Cluster(Box<Cluster>),
 }
 
+/// What came of asking.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The pod had it not asked.
+    pub before: Value,
+    /// The pod as it would be started.
+    pub after: Value,
+    /// How it went, in lines.
+    pub how: Vec<String>,
+    /// The ConfigMaps of its namespace, by name.
+    pub config_maps: BTreeMap<String, Value>,
+}
+
 /// A pod that was admitted.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(super) struct Asked {
     /// As it would be started.
     pub pod: Value,
     /// The ConfigMaps of its namespace.
@@ -51,18 +60,9 @@ pub(crate) struct Asked {
 impl Asked {
     /// What surrounds the pod: its ConfigMaps, and the servers under the names that the built-in cluster has.
     pub(crate) fn host(&self, servers: &[Server]) -> Host {
-        let name = |number| {
-            format!("memcached-{number}.memcached-headless.cache.svc.cluster.local.:11211")
-        };
-        let dns = servers
-            .iter()
-            .enumerate()
-            .map(|(number, server)| (name(number), server.address()))
-            .collect();
-        Host {
-            dns,
-            config_maps: self.config_maps.clone(),
-        }
+        let name = |number| format!("memcached-{number}.memcached-headless.cache.svc.cluster.local.:11211");
+        let dns = servers.iter().enumerate().map(|(number, server)| (name(number), server.address())).collect();
+        Host { dns, config_maps: self.config_maps.clone() }
     }
 }
 
@@ -73,14 +73,9 @@ impl Asker {
         let injector = Injector::standalone(binary, &[])?;
         story.say("`memcached-injector webhook`, with a certificate that it made itself. No Kubernetes is needed for this demo;");
         story.say("`cargo demo --cluster` does the same with a real API server.");
-        story.item(
-            "admission",
-            &format!("https://{}", injector.admission_address()),
-        );
-        story.item(
-            "health",
-            &format!("http://{}/readyz", injector.health_address()),
-        );
+        let admission = format!("https://{}", injector.admission_address());
+        let health = format!("http://{}/readyz", injector.health_address());
+        story.items(&[("admission", admission), ("health", health)]);
         Ok(Self::Standalone {
             injector: Box::new(injector),
             binary: binary.to_owned(),
@@ -93,42 +88,30 @@ impl Asker {
         Ok(Self::Cluster(Box::new(Cluster::start(story, binary)?)))
     }
 
-    /// Has the example's pod admitted and shows it before and after; in brief, without the pictures.
-    pub(crate) fn ask(&self, story: &mut Story, mode: Mode, brief: bool) -> Result<Asked> {
+    /// Has the pod of a Deployment called `name` admitted and shows it before and after; in brief, shows nothing.
+    pub(crate) fn ask(&self, story: &mut Story, mode: Mode, name: &str, brief: bool) -> Result<Asked> {
         let ports = ports::free_run(2)?;
-        let port = ports
-            .first()
-            .map(Port::number)
-            .context("no port was leased")?;
-        let yaml = DEPLOYMENT
-            .replace("MODE", mode.name())
-            .replace("PORT", &port.to_string());
+        let port = ports.first().map(Port::number).context("no port was leased")?;
+        let yaml = DEPLOYMENT.replace("NAME", name).replace("MODE", mode.name()).replace("PORT", &port.to_string());
         if !brief {
             story.step("A Deployment that asks");
             show(story, &yaml, port);
         }
-        let (before, after, config_maps) = match self {
-            Self::Cluster(cluster) => cluster.ask(story, &yaml, brief)?,
-            Self::Standalone {
-                injector,
-                binary,
-                folder,
-            } => {
-                let (before, after) = review(story, injector, &yaml)?;
-                let manifest = folder.write(&format!("{}.yaml", mode.name()), &yaml)?;
-                (before, after, library_config_maps(binary, &manifest)?)
+        let answer = match self {
+            Self::Cluster(cluster) => cluster.ask(name, &yaml)?,
+            Self::Standalone { injector, binary, folder } => {
+                let manifest = folder.write(&format!("{name}.yaml"), &yaml)?;
+                review(injector, &yaml, library_config_maps(binary, &manifest)?)?
             }
         };
+        let Answer { before, after, how, config_maps } = answer;
         if !brief {
+            how.iter().for_each(|line| story.say(line));
             story.say("What it added to the pod (unchanged parts left out):");
             let text = diff::pods(&before, &after, story.style())?;
             story.block(&text);
         }
-        Ok(Asked {
-            pod: after,
-            config_maps,
-            _ports: ports,
-        })
+        Ok(Asked { pod: after, config_maps, _ports: ports })
     }
 }
 
@@ -139,21 +122,18 @@ fn show(story: &mut Story, yaml: &str, port: u16) {
         if line.contains("memcached.io/mode") {
             format!("{}  # the line that asks", style.paint(Ink::Good, line))
         } else if line.contains("memcached.io/port") {
-            format!(
-                "{}  # 11211 when left out; here a port that is free on this machine",
-                style.paint(Ink::Dim, line)
-            )
+            format!("{}  # 11211 when left out; here a port that is free on this machine", style.paint(Ink::Dim, line))
         } else {
             line.to_owned()
         }
     };
-    let text = yaml.lines().map(mark).collect::<Vec<_>>().join("\n");
+    let text = yaml.lines().filter(|line| !line.starts_with('#')).map(mark).collect::<Vec<_>>().join("\n");
     story.block(&text);
     story.say(&format!("Its app will find memcached on localhost:{port}."));
 }
 
-/// Asks the webhook as an API server would; the pod before and after.
-fn review(story: &mut Story, injector: &Injector, yaml: &str) -> Result<(Value, Value)> {
+/// Asks the webhook as an API server would.
+fn review(injector: &Injector, yaml: &str, config_maps: BTreeMap<String, Value>) -> Result<Answer> {
     let deployment: Value = serde_saphyr::from_str(yaml).context("read the example Deployment")?;
     let pod = admission::pod_of(&deployment)?;
     let start = Instant::now();
@@ -165,9 +145,10 @@ fn review(story: &mut Story, injector: &Injector, yaml: &str) -> Result<(Value, 
     };
     let operations = admitted.patch.as_array().map_or(0, Vec::len);
     let bytes = admitted.patch.to_string().len();
-    story.say(&format!("Its pod went to the webhook as an AdmissionReview over TLS: allowed in {took:.1?}, a patch of {operations} operations, {bytes} bytes."));
-    for warning in &admitted.warnings {
-        story.note(&format!("warning: {warning}"));
-    }
-    Ok((pod, admitted.pod))
+    let mut how = vec![format!(
+        "Its pod went to the webhook as an AdmissionReview over TLS: allowed in {took:.1?}, \
+         a patch of {operations} operations, {bytes} bytes."
+    )];
+    how.extend(admitted.warnings.iter().map(|warning| format!("warning: {warning}")));
+    Ok(Answer { before: pod, after: admitted.pod, how, config_maps })
 }

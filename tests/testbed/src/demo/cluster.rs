@@ -13,7 +13,7 @@ use testbed::parts::control_plane::ControlPlane;
 use testbed::parts::injector::{Injector, wait_until_admitting};
 use testbed::parts::kwok::{Kwok, is_ready};
 
-use super::ask::NAMESPACE;
+use super::ask::{Answer, NAMESPACE};
 use super::story::Story;
 
 /// Fake nodes: the manifests want one for each of the three cache servers.
@@ -43,26 +43,18 @@ impl Cluster {
             "etcd, API server, controllers and scheduler, with {NODES} fake nodes, in {:.1} s.",
             start.elapsed().as_secs_f64()
         ));
-        story.item("API server", &control_plane.url());
+        story.items(&[("API server", control_plane.url())]);
         story.step("The install: kubectl apply -k manifests");
         let manifests = workspace_root().join("manifests");
-        let applied =
-            control_plane.kubectl_text(["apply".as_ref(), "-k".as_ref(), manifests.as_os_str()])?;
+        let applied = control_plane.kubectl_text(["apply".as_ref(), "-k".as_ref(), manifests.as_os_str()])?;
         story.block(&applied);
         story.step("The webhook");
         let injector = Injector::in_cluster(binary, &control_plane)?;
         story.say("`memcached-injector webhook` as a process, with its own service account and no more rights than the manifests give.");
         story.say("It made its certificate, put its CA into the webhook configuration, and stands in for the pods of its Deployment:");
-        story.item(
-            "endpoint of its Service",
-            &format!("https://{}", injector.admission_address()),
-        );
+        story.items(&[("endpoint of its Service", format!("https://{}", injector.admission_address()))]);
         control_plane.kubectl_text(["create", "namespace", NAMESPACE])?;
-        Ok(Self {
-            _injector: injector,
-            _kwok: kwok,
-            control_plane,
-        })
+        Ok(Self { _injector: injector, _kwok: kwok, control_plane })
     }
 
     /// The control plane, to tell how to reach it.
@@ -70,40 +62,27 @@ impl Cluster {
         &self.control_plane
     }
 
-    /// Applies the Deployment and returns its pod as it would be without us, as it is, and the namespace's ConfigMaps.
-    pub(crate) fn ask(
-        &self,
-        story: &mut Story,
-        yaml: &str,
-        brief: bool,
-    ) -> Result<(Value, Value, BTreeMap<String, Value>)> {
-        let deployment: Value =
-            serde_saphyr::from_str(yaml).context("read the example Deployment")?;
+    /// Applies a Deployment called `name` and reads its pod back.
+    pub(crate) fn ask(&self, name: &str, yaml: &str) -> Result<Answer> {
+        let deployment: Value = serde_saphyr::from_str(yaml).context("read the example Deployment")?;
         self.wait_for_service_account()?;
         let mut pod = admission::pod_of(&deployment)?;
         pod["metadata"]["namespace"] = json!(NAMESPACE);
         let injected = |pod: &Value| !pod["metadata"]["annotations"][STATUS].is_null();
         wait_until_admitting(&self.control_plane, &pod, injected)?;
         let before = self.without_asking(&pod)?;
-
-        if brief {
-            self.control_plane.kubectl_text([
-                "delete",
-                "deployment",
-                "web",
-                "--namespace",
-                NAMESPACE,
-                "--wait",
-            ])?;
-            self.wait_for_pods("the old pod to go", |items| items.is_empty())?;
-        }
         self.control_plane.apply(yaml)?;
-        let pods = self.wait_for_pods("the Deployment's pod to be ready", |items| {
-            items.len() == 1 && items.iter().all(is_ready)
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app={name}");
+        let pods = self.control_plane.wait_for("the Deployment's pod to be ready", &path, BOUND, |list| {
+            list["items"].as_array().is_some_and(|items| items.len() == 1 && items.iter().all(is_ready))
         })?;
-        let after = pods["items"][0].clone();
-        story.say(&format!("`kubectl apply`, and the API server sent its pod to the webhook. The pod as it now is in the API: {}.", after["metadata"]["name"]));
-        Ok((tidy(&before), tidy(&after), self.config_maps()?))
+        let after = &pods["items"][0];
+        let how = vec![
+            "`kubectl apply`; the Deployment's controller created the pod, and the API server sent it to the webhook."
+                .to_owned(),
+            format!("As it now is in the API: pod {}.", after["metadata"]["name"].as_str().unwrap_or_default()),
+        ];
+        Ok(Answer { before: tidy(&before), after: tidy(after), how, config_maps: self.config_maps()? })
     }
 
     /// The same pod, with the API server's defaults, had it not asked: a dry run without our annotations.
@@ -118,29 +97,14 @@ impl Cluster {
 
     fn wait_for_service_account(&self) -> Result<()> {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default");
-        self.control_plane.wait_for(
-            "the namespace's service account",
-            &path,
-            BOUND,
-            |account| !account.is_null(),
-        )?;
+        self.control_plane.wait_for("the namespace's service account", &path, BOUND, |account| !account.is_null())?;
         Ok(())
     }
 
-    fn wait_for_pods(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Result<Value> {
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app=web");
-        let holds = |list: &Value| list["items"].as_array().is_some_and(|items| holds(items));
-        self.control_plane.wait_for(what, &path, BOUND, holds)
-    }
-
     fn config_maps(&self) -> Result<BTreeMap<String, Value>> {
-        let (_, list) = self
-            .control_plane
-            .get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps"))?;
+        let (_, list) = self.control_plane.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps"))?;
         let items = list["items"].as_array().into_iter().flatten();
-        Ok(items
-            .filter_map(|map| Some((map["metadata"]["name"].as_str()?.to_owned(), map.clone())))
-            .collect())
+        Ok(items.filter_map(|map| Some((map["metadata"]["name"].as_str()?.to_owned(), map.clone()))).collect())
     }
 }
 
@@ -154,29 +118,24 @@ fn tidy(pod: &Value) -> Value {
         labels.shift_remove("pod-template-hash");
     }
     let mut spec = pod["spec"].clone();
-    if let Some(spec) = spec.as_object_mut() {
-        spec.shift_remove("nodeName");
-        let of_account = |item: &Value| {
-            item["name"]
-                .as_str()
-                .is_some_and(|name| name.starts_with("kube-api-access-"))
-        };
-        let drop_account = |list: &mut Value| {
-            if let Some(items) = list.as_array_mut() {
-                items.retain(|item| !of_account(item));
-            }
-        };
-        spec.get_mut("volumes").map(drop_account);
-        for list in ["containers", "initContainers"] {
-            for container in spec
-                .get_mut(list)
-                .and_then(Value::as_array_mut)
-                .into_iter()
-                .flatten()
-            {
-                drop_account(&mut container["volumeMounts"]);
-            }
+    let of_account = |item: &Value| item["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-"));
+    let without_account = |holder: &mut Value, list: &str| {
+        if let Some(items) = holder[list].as_array_mut() {
+            items.retain(|item| !of_account(item));
         }
+        if let Some(fields) = holder.as_object_mut() {
+            fields.retain(|_, value| *value != json!([]) && !value.is_null());
+        }
+    };
+    without_account(&mut spec, "volumes");
+    for list in ["containers", "initContainers"] {
+        for container in spec[list].as_array_mut().into_iter().flatten() {
+            without_account(container, "volumeMounts");
+        }
+    }
+    if let Some(fields) = spec.as_object_mut() {
+        fields.shift_remove("nodeName");
+        fields.retain(|_, value| !value.is_null());
     }
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 }

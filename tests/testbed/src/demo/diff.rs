@@ -13,10 +13,7 @@ pub(crate) fn pods(before: &Value, after: &Value, style: Style) -> Result<String
     let before = serde_saphyr::to_string(before).context("write the pod as YAML")?;
     let after = serde_saphyr::to_string(after).context("write the pod as YAML")?;
     let diff = TextDiff::from_lines(&before, &after);
-    let text = diff
-        .unified_diff()
-        .context_radius(CONTEXT_LINES)
-        .to_string();
+    let text = diff.unified_diff().context_radius(CONTEXT_LINES).to_string();
     let line = |line: &str| match line.as_bytes().first() {
         Some(b'+') => style.paint(Ink::Good, line),
         Some(b'-') => style.paint(Ink::Bad, line),

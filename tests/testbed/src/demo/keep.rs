@@ -10,8 +10,8 @@ use super::ask::Asker;
 use super::story::Story;
 use crate::Mode;
 
-/// Tells how to reach everything, and returns at Ctrl-C (or SIGTERM).
-pub(crate) fn until_interrupted(
+/// Tells how to reach everything and returns at Ctrl-C (or SIGTERM).
+pub(super) fn until_interrupted(
     story: &mut Story,
     pods: &[(Mode, Pod)],
     servers: &[Server],
@@ -20,51 +20,30 @@ pub(crate) fn until_interrupted(
     // Registered before anything is said, so that whoever reads it may interrupt at once.
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for Ctrl-C")?;
     story.step("Everything is left running");
+    let mut items = Vec::new();
     for (mode, pod) in pods {
-        let address = pod.address();
-        story.item(
-            &format!("the pod's memcached ({})", mode.name()),
-            &format!(
-                "{address}, try: printf 'get {}-1\\r\\nquit\\r\\n' | nc {} {}",
-                mode.name(),
-                address.ip(),
-                address.port()
-            ),
-        );
+        items.push((format!("a pod's memcached, {}", mode.name()), pod.address().to_string()));
     }
     for (number, server) in servers.iter().enumerate() {
-        let state = if server.stats().is_ok() {
-            ""
-        } else {
-            " (killed)"
-        };
-        story.item(
-            &format!("memcached-{number}"),
-            &format!("{}{state}", server.address()),
-        );
+        let state = if server.stats().is_ok() { "" } else { " (killed)" };
+        items.push((format!("memcached-{number}"), format!("{}{state}", server.address())));
     }
     match asker {
         Asker::Standalone { injector, .. } => {
-            story.item(
-                "webhook",
-                &format!(
-                    "https://{} and http://{}/metrics",
-                    injector.admission_address(),
-                    injector.health_address()
-                ),
-            );
+            items.push(("webhook".to_owned(), format!("https://{}/inject", injector.admission_address())));
+            items.push(("its metrics".to_owned(), format!("http://{}/metrics", injector.health_address())));
         }
         Asker::Cluster(cluster) => {
             let control_plane = cluster.control_plane();
-            story.item(
-                "cluster",
-                &format!("export KUBECONFIG={}", control_plane.kubeconfig().display()),
-            );
-            story.item(
-                "kubectl",
-                &control_plane.kubectl_path().display().to_string(),
-            );
+            items.push(("cluster".to_owned(), format!("export KUBECONFIG={}", control_plane.kubeconfig().display())));
+            items.push(("kubectl".to_owned(), control_plane.kubectl_path().display().to_string()));
         }
+    }
+    story.items(&items);
+    if let Some((mode, pod)) = pods.first() {
+        let address = pod.address();
+        let request = format!("get {}-1\\r\\nquit\\r\\n", mode.name());
+        story.say(&format!("For example: printf '{request}' | nc {} {}", address.ip(), address.port()));
     }
     story.say("Ctrl-C stops everything.");
     signals.forever().next();

@@ -28,11 +28,9 @@ pub(super) fn folder(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Resu
     }
     let unfinished = root.join(format!("{name}.unfinished"));
     if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)
-            .with_context(|| format!("remove {}", unfinished.display()))?;
+        fs::remove_dir_all(&unfinished).with_context(|| format!("remove {}", unfinished.display()))?;
     }
-    fs::create_dir(&unfinished)
-        .with_context(|| format!("make the folder {}", unfinished.display()))?;
+    fs::create_dir(&unfinished).with_context(|| format!("make the folder {}", unfinished.display()))?;
     make(&unfinished)?;
     fs::rename(&unfinished, &wanted)
         .with_context(|| format!("rename {} to {}", unfinished.display(), wanted.display()))?;
@@ -44,14 +42,11 @@ fn lock(path: &Path, name: &str) -> Result<File> {
     let file = File::create(path).with_context(|| format!("open {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            progress::say(&format!("another process is making {name}; waiting for it"))
-        }
+        Err(TryLockError::WouldBlock) => progress::say(&format!("another process is making {name}; waiting for it")),
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| format!("lock {}", path.display()));
         }
     }
-    file.lock()
-        .with_context(|| format!("lock {}", path.display()))?;
+    file.lock().with_context(|| format!("lock {}", path.display()))?;
     Ok(file)
 }

@@ -30,30 +30,15 @@ pub(super) struct Module<'a> {
 /// # Errors
 /// When Go is missing, too old, or the build fails.
 pub(super) fn build(module: &Module) -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("go")
-        .join(module.name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("go").join(module.name);
     let sums = source.join("go.sum");
     let pinned = fs::read(&sums).with_context(|| format!("read {}", sums.display()))?;
-    let hash: String = Sha256::digest(&pinned)
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = Sha256::digest(&pinned).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     cache::folder(&format!("{}-{hash}", module.name), |folder| {
         check_go(module)?;
         let mut command = Command::new("go");
         command.current_dir(&source).env("CGO_ENABLED", "0");
-        command
-            .args([
-                "build",
-                "-mod=readonly",
-                "-trimpath",
-                "-ldflags",
-                &module.ldflags,
-                "-o",
-            ])
-            .arg(folder);
+        command.args(["build", "-mod=readonly", "-trimpath", "-ldflags", &module.ldflags, "-o"]).arg(folder);
         command.args(module.packages.iter().map(|(package, _)| package));
         let log = folder.with_extension("log");
         progress::run(&format!("building {}, once", module.label), command, &log)?;
@@ -61,8 +46,7 @@ pub(super) fn build(module: &Module) -> Result<PathBuf> {
             let built = folder.join(go_name(package));
             let named = folder.join(program);
             if built != named {
-                fs::rename(&built, &named)
-                    .with_context(|| format!("rename {} to {program}", built.display()))?;
+                fs::rename(&built, &named).with_context(|| format!("rename {} to {program}", built.display()))?;
             }
         }
         Ok(())
@@ -71,14 +55,8 @@ pub(super) fn build(module: &Module) -> Result<PathBuf> {
 
 /// The file name that Go gives to a package's program: its last path element that is not a major version.
 fn go_name(package: &str) -> &str {
-    let version = |word: &str| {
-        word.strip_prefix('v')
-            .is_some_and(|number| number.parse::<u32>().is_ok())
-    };
-    package
-        .rsplit('/')
-        .find(|word| !version(word))
-        .unwrap_or(package)
+    let version = |word: &str| word.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok());
+    package.rsplit('/').find(|word| !version(word)).unwrap_or(package)
 }
 
 fn check_go(module: &Module) -> Result<()> {
@@ -88,12 +66,7 @@ fn check_go(module: &Module) -> Result<()> {
         module.name,
         OLDEST_GO.0,
         OLDEST_GO.1,
-        module
-            .packages
-            .iter()
-            .map(|(_, program)| *program)
-            .collect::<Vec<_>>()
-            .join(", ")
+        module.packages.iter().map(|(_, program)| *program).collect::<Vec<_>>().join(", ")
     );
     let mut command = Command::new("go");
     command.arg("version");
@@ -107,18 +80,8 @@ fn check_go(module: &Module) -> Result<()> {
 
 /// Major and minor of `go version go1.26.8 linux/amd64`.
 fn version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text
-        .split_whitespace()
-        .nth(2)?
-        .strip_prefix("go")?
-        .split('.');
-    let digits = |word: &str| {
-        word.chars()
-            .take_while(char::is_ascii_digit)
-            .collect::<String>()
-            .parse()
-            .ok()
-    };
+    let mut numbers = text.split_whitespace().nth(2)?.strip_prefix("go")?.split('.');
+    let digits = |word: &str| word.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
     Some((digits(numbers.next()?)?, digits(numbers.next()?)?))
 }
 

@@ -18,16 +18,8 @@ pub const OLDEST_MEMCACHED: (u32, u32, u32) = (1, 6, 40);
 /// The suite that has a new enough memcached (1.6.45 in November 2026).
 const SUITE: &str = "sid";
 /// memcached and the libraries that it is linked with, libc's own loader included.
-const PACKAGES: [&str; 8] = [
-    "memcached",
-    "libc6",
-    "libevent-2.1-7t64",
-    "libsasl2-2",
-    "libssl3t64",
-    "libzstd1",
-    "zlib1g",
-    "liblua5.4-0",
-];
+const PACKAGES: [&str; 8] =
+    ["memcached", "libc6", "libevent-2.1-7t64", "libsasl2-2", "libssl3t64", "libzstd1", "zlib1g", "liblua5.4-0"];
 /// Starts the fetched memcached through the loader it came with, since this machine's libc may be older. It uses `exec`,
 /// so the process id is memcached's own.
 const LAUNCHER: &str = "#!/bin/sh
@@ -45,13 +37,8 @@ pub fn memcached() -> Result<PathBuf> {
         usable(&path).with_context(|| format!("{MEMCACHED} is {}", path.display()))?;
         return Ok(path);
     }
-    let on_path = env::var_os("PATH")
-        .into_iter()
-        .flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
-    if let Some(found) = on_path
-        .map(|folder| folder.join("memcached"))
-        .find(|path| usable(path).is_ok())
-    {
+    let on_path = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
+    if let Some(found) = on_path.map(|folder| folder.join("memcached")).find(|path| usable(path).is_ok()) {
         return Ok(found);
     }
     let folder = cache::folder(&format!("memcached-{SUITE}"), |folder| {
@@ -80,8 +67,7 @@ fn usable(path: &Path) -> Result<()> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let text = output("-V")?;
-    let found = version(&text)
-        .ok_or_else(|| anyhow!("`memcached -V` says {:?}, not a version", text.trim()))?;
+    let found = version(&text).ok_or_else(|| anyhow!("`memcached -V` says {:?}, not a version", text.trim()))?;
     if found < OLDEST_MEMCACHED {
         bail!("it is {}, older than {OLDEST_MEMCACHED:?}", text.trim());
     }
@@ -99,18 +85,8 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
         .strip_prefix("memcached ")?
         .trim()
         .split('.')
-        .map(|word| {
-            word.chars()
-                .take_while(char::is_ascii_digit)
-                .collect::<String>()
-                .parse()
-                .ok()
-        });
-    Some((
-        numbers.next()??,
-        numbers.next()??,
-        numbers.next().flatten().unwrap_or(0),
-    ))
+        .map(|word| word.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
 }
 
 /// Downloads and unpacks Debian's memcached into `folder`, with an apt state of its own: nothing of this machine changes.
@@ -119,30 +95,20 @@ fn fetch(folder: &Path) -> Result<()> {
     let log = folder.with_extension("log");
     let state = folder.join("apt");
     let archives = state.join("cache/archives");
-    for path in [
-        state.join("lists/partial"),
-        archives.join("partial"),
-        folder.join("root"),
-    ] {
+    for path in [state.join("lists/partial"), archives.join("partial"), folder.join("root")] {
         fs::create_dir_all(&path).with_context(|| format!("make the folder {}", path.display()))?;
     }
     fs::write(state.join("status"), "").context("write an empty dpkg status")?;
     let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let sources = state.join("sources.list");
-    fs::write(
-        &sources,
-        format!("deb [signed-by={keyring}] {} {SUITE} main\n", mirror()?),
-    )
-    .context("write sources.list")?;
+    fs::write(&sources, format!("deb [signed-by={keyring}] {} {SUITE} main\n", mirror()?))
+        .context("write sources.list")?;
 
     let mut update = apt(&state);
     update.arg("update");
     progress::run(&label, update, &log)?;
     let mut download = apt(&state);
-    download
-        .current_dir(&archives)
-        .arg("download")
-        .args(PACKAGES);
+    download.current_dir(&archives).arg("download").args(PACKAGES);
     progress::run(&label, download, &log)?;
     for entry in fs::read_dir(&archives).with_context(|| format!("list {}", archives.display()))? {
         let path = entry.context("read a folder entry")?.path();
@@ -151,11 +117,7 @@ fn fetch(folder: &Path) -> Result<()> {
             unpack.arg("-x").arg(&path).arg(folder.join("root"));
             let output = process::run(unpack)?;
             if !output.status.success() {
-                bail!(
-                    "unpacking {} failed: {}",
-                    path.display(),
-                    String::from_utf8_lossy(&output.stderr)
-                );
+                bail!("unpacking {} failed: {}", path.display(), String::from_utf8_lossy(&output.stderr));
             }
         }
     }
@@ -183,37 +145,21 @@ fn apt(state: &Path) -> Command {
 /// The archive that this machine's own apt sources name first, the one with security updates only aside.
 fn mirror() -> Result<String> {
     let mut command = Command::new("apt-get");
-    command.args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI)",
-        "Created-By: Packages",
-    ]);
+    command.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);
     let output = process::run(command).context("fetching needs apt-get (Debian)")?;
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
     let archive = listed.lines().find(|uri| !uri.contains("security"));
-    archive
-        .map(str::to_owned)
-        .ok_or_else(|| anyhow!("this machine's apt sources name no archive"))
+    archive.map(str::to_owned).ok_or_else(|| anyhow!("this machine's apt sources name no archive"))
 }
 
 fn write_launcher(folder: &Path) -> Result<()> {
     let root = folder.join("root");
-    let loader = find(&root, &|name| {
-        name.starts_with("ld-linux") && name.contains(".so")
-    })?;
+    let loader = find(&root, &|name| name.starts_with("ld-linux") && name.contains(".so"))?;
     let libraries = find(&root, &|name| name.starts_with("libevent-2.1.so"))?;
-    let relative = |path: &Path| {
-        path.strip_prefix(&root)
-            .unwrap_or(path)
-            .display()
-            .to_string()
-    };
+    let relative = |path: &Path| path.strip_prefix(&root).unwrap_or(path).display().to_string();
     let libraries = libraries.parent().map(relative).unwrap_or_default();
     let launcher = folder.join("memcached");
-    let script = LAUNCHER
-        .replace("LOADER", &relative(&loader))
-        .replace("LIBRARIES", &libraries);
+    let script = LAUNCHER.replace("LOADER", &relative(&loader)).replace("LIBRARIES", &libraries);
     fs::write(&launcher, script).with_context(|| format!("write {}", launcher.display()))?;
     fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("make {} executable", launcher.display()))
@@ -233,10 +179,7 @@ fn find(folder: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
             }
         }
     }
-    bail!(
-        "the fetched packages hold no loader or no libevent below {}",
-        folder.display()
-    )
+    bail!("the fetched packages hold no loader or no libevent below {}", folder.display())
 }
 
 #[cfg(test)]

@@ -34,18 +34,12 @@ pub(super) fn say(line: &str) {
 pub(super) fn run(label: &str, mut command: Command, log: &Path) -> Result<()> {
     let file = File::create(log).with_context(|| format!("open the log {}", log.display()))?;
     let shown = format!("{command:?}");
-    command
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().context("share the log")?)
-        .stderr(file);
-    let mut child =
-        process::spawn_bound_to_us(command).with_context(|| format!("start {shown}"))?;
+    command.stdin(Stdio::null()).stdout(file.try_clone().context("share the log")?).stderr(file);
+    let mut child = process::spawn_bound_to_us(command).with_context(|| format!("start {shown}"))?;
     let mut clock = Clock::start(label);
     let outcome = wait::until(label, LONGEST, || {
         clock.tick();
-        Ok(child
-            .try_wait()?
-            .map_or_else(|| Look::NotYet(format!("{shown} still runs")), Look::Ready))
+        Ok(child.try_wait()?.map_or_else(|| Look::NotYet(format!("{shown} still runs")), Look::Ready))
     });
     clock.end(outcome.as_ref().is_ok_and(|status| status.success()));
     let status = match outcome {
@@ -60,10 +54,7 @@ pub(super) fn run(label: &str, mut command: Command, log: &Path) -> Result<()> {
         let text = fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n  | ");
-        bail!(
-            "{shown} failed ({status}); the end of {}:\n  | {tail}",
-            log.display()
-        );
+        bail!("{shown} failed ({status}); the end of {}:\n  | {tail}", log.display());
     }
     Ok(())
 }
@@ -79,22 +70,13 @@ struct Clock<'a> {
 impl<'a> Clock<'a> {
     fn start(label: &'a str) -> Self {
         let now = Instant::now();
-        let clock = Self {
-            label,
-            started: now,
-            shown: now,
-            terminal: io::stderr().is_terminal(),
-        };
+        let clock = Self { label, started: now, shown: now, terminal: io::stderr().is_terminal() };
         clock.show("...");
         clock
     }
 
     fn tick(&mut self) {
-        let every = if self.terminal {
-            REDRAW_EVERY
-        } else {
-            LINE_EVERY
-        };
+        let every = if self.terminal { REDRAW_EVERY } else { LINE_EVERY };
         if self.shown.elapsed() >= every {
             self.shown = Instant::now();
             self.show("...");
@@ -102,18 +84,9 @@ impl<'a> Clock<'a> {
     }
 
     fn show(&self, state: &str) {
-        let (before, after) = if self.terminal {
-            ("\r\x1b[K", "")
-        } else {
-            ("", "\n")
-        };
+        let (before, after) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };
         let mut stderr = io::stderr();
-        let _ = write!(
-            stderr,
-            "{before}testbed: {} {state} {} s{after}",
-            self.label,
-            self.started.elapsed().as_secs()
-        );
+        let _ = write!(stderr, "{before}testbed: {} {state} {} s{after}", self.label, self.started.elapsed().as_secs());
         let _ = stderr.flush();
     }
 

@@ -43,42 +43,26 @@ impl Kwok {
             .arg(control_plane.kubeconfig())
             .arg("--config")
             .arg(&stages)
-            .arg(format!(
-                "--manage-nodes-with-annotation-selector={ANNOTATION}=fake"
-            ))
-            .args([
-                "--node-lease-duration-seconds=40",
-                "--cidr=10.250.0.0/16",
-                "--node-ip=10.250.0.1",
-            ])
+            .arg(format!("--manage-nodes-with-annotation-selector={ANNOTATION}=fake"))
+            .args(["--node-lease-duration-seconds=40", "--cidr=10.250.0.0/16", "--node-ip=10.250.0.1"])
             .grace(Duration::ZERO)
             .spawn(folder.path())?;
         control_plane
-            .wait_for(
-                &format!("{nodes} fake nodes to be Ready"),
-                "/api/v1/nodes",
-                READY_BOUND,
-                |list| {
-                    list["items"].as_array().is_some_and(|items| {
-                        items.iter().filter(|node| is_ready(node)).count() >= nodes
-                    })
-                },
-            )
-            .with_context(|| process.tail())?;
-        Ok(Self {
-            _process: process,
-            _folder: folder,
-        })
+            .wait_for(&format!("{nodes} fake nodes to be Ready"), "/api/v1/nodes", READY_BOUND, |list| {
+                list["items"]
+                    .as_array()
+                    .is_some_and(|items| items.iter().filter(|node| is_ready(node)).count() >= nodes)
+            })
+            .map_err(|error| process.explain(&error))?;
+        Ok(Self { _process: process, _folder: folder })
     }
 }
 
 /// `true` when an object's `Ready` condition is `True`: nodes and pods alike.
 pub fn is_ready(object: &Value) -> bool {
     let conditions = object["status"]["conditions"].as_array();
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-    })
+    conditions
+        .is_some_and(|all| all.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True"))
 }
 
 fn node(number: usize) -> Value {

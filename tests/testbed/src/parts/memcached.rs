@@ -47,20 +47,12 @@ impl Server {
         let binary = fetch::memcached()?;
         let port = ports::free()?;
         let folder = RunFolder::new(&format!("memcached-{}", port.number()))?;
-        let mut args: Vec<String> = ["-l", "127.0.0.1", "-U", "0", "-p"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut args: Vec<String> = ["-l", "127.0.0.1", "-U", "0", "-p"].map(str::to_owned).to_vec();
         args.push(port.number().to_string());
         args.extend(as_root_user().map(str::to_owned));
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let process = Self::spawn(&binary, &args, &folder, port.number())?;
-        Ok(Self {
-            process: Mutex::new(process),
-            binary,
-            args,
-            folder,
-            port,
-        })
+        Ok(Self { process: Mutex::new(process), binary, args, folder, port })
     }
 
     /// Where it listens; the same after [`Server::restart_empty`].
@@ -116,9 +108,7 @@ impl Server {
     /// # Errors
     /// When the server does not answer.
     pub fn stats(&self) -> Result<Vec<(String, String)>> {
-        self.client()
-            .stats("")
-            .with_context(|| format!("stats of the memcached at {}", self.address()))
+        self.client().stats("").with_context(|| format!("stats of the memcached at {}", self.address()))
     }
 
     /// One number out of `stats`, such as `curr_items`.
@@ -127,32 +117,20 @@ impl Server {
     /// When the server does not answer or has no such number.
     pub fn stat(&self, name: &str) -> Result<u64> {
         let stats = self.stats()?;
-        let value = stats
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str());
-        value
-            .and_then(|value| value.parse().ok())
-            .with_context(|| format!("stats has no number called {name}"))
+        let value = stats.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        value.and_then(|value| value.parse().ok()).with_context(|| format!("stats has no number called {name}"))
     }
 
     fn spawn(binary: &PathBuf, args: &[String], folder: &RunFolder, port: u16) -> Result<Process> {
-        let process = Spec::new("memcached", binary)
-            .args(args)
-            .grace(Duration::ZERO)
-            .spawn(folder.path())?;
+        let process = Spec::new("memcached", binary).args(args).grace(Duration::ZERO).spawn(folder.path())?;
         let mut client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        process.wait_ready(
-            &format!("memcached to answer on port {port}"),
-            START_BOUND,
-            || {
-                Ok(match client.raw("version") {
-                    Ok(line) if line.starts_with("VERSION") => Look::Ready(()),
-                    Ok(line) => Look::NotYet(line),
-                    Err(error) => Look::NotYet(error.to_string()),
-                })
-            },
-        )?;
+        process.wait_ready(&format!("memcached to answer on port {port}"), START_BOUND, || {
+            Ok(match client.raw("version") {
+                Ok(line) if line.starts_with("VERSION") => Look::Ready(()),
+                Ok(line) => Look::NotYet(line),
+                Err(error) => Look::NotYet(error.to_string()),
+            })
+        })?;
         Ok(process)
     }
 
@@ -183,10 +161,6 @@ impl Drop for Frozen<'_> {
 
 /// memcached does not start as root without being told a user; as another user it must not be told one.
 pub(crate) fn as_root_user() -> impl Iterator<Item = &'static str> {
-    let args: &[&str] = if geteuid().is_root() {
-        &["-u", "root"]
-    } else {
-        &[]
-    };
+    let args: &[&str] = if geteuid().is_root() { &["-u", "root"] } else { &[] };
     args.iter().copied()
 }

@@ -1,14 +1,15 @@
 //! No part outlives its value, nor the test process, however that ends.
 
 use std::env;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use testbed::folder::RunFolder;
 use testbed::parts::memcached::Server;
+use testbed::process::Spec;
 use testbed::wait::{self, Look};
 
 /// Makes the test `helper_process` start a part and wait to be killed.
@@ -25,10 +26,7 @@ fn a_part_is_stopped_when_its_thread_panics() {
     });
     let pid = pid.recv().unwrap();
     assert!(thread.join().is_err());
-    assert!(
-        !process_folder(pid).exists(),
-        "stopped before the panic left the thread"
-    );
+    assert!(!process_folder(pid).exists(), "stopped before the panic left the thread");
 }
 
 #[test]
@@ -39,26 +37,18 @@ fn a_part_outlives_the_thread_that_started_it() {
 
 #[test]
 fn a_part_is_stopped_when_the_test_process_is_killed() {
-    let mut helper = Command::new(env::current_exe().unwrap())
+    let folder = RunFolder::new("lifetime").unwrap();
+    let helper = Spec::new("helper", env::current_exe().unwrap())
         .args(["--exact", "lifetime::helper_process", "--nocapture"])
         .env(HELPER, "1")
-        .stdout(Stdio::piped())
-        .spawn()
+        .spawn(folder.path())
         .unwrap();
-    let lines = BufReader::new(helper.stdout.take().unwrap()).lines();
-    let pid = lines
-        .map_while(Result::ok)
-        .find_map(|line| line.strip_prefix("part ")?.parse::<u32>().ok());
-    let part = process_folder(pid.unwrap());
+    let pid = helper.wait_for("the helper's part", BOUND, |line| line.strip_prefix("part ")?.parse().ok()).unwrap();
+    let part = process_folder(pid);
     assert!(part.exists());
-    helper.kill().unwrap();
-    helper.wait().unwrap();
+    helper.kill().unwrap(); // its own process group only: the part is in another
     wait::until("the part to end with its parent", BOUND, || {
-        Ok(if part.exists() {
-            Look::NotYet(format!("{} is there", part.display()))
-        } else {
-            Look::Ready(())
-        })
+        Ok(if part.exists() { Look::NotYet(format!("{} is there", part.display())) } else { Look::Ready(()) })
     })
     .unwrap();
 }

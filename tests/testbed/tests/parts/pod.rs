@@ -55,13 +55,8 @@ fn a_pods_proxy_serves_from_the_server_that_its_configuration_names() {
     let port = ports::free().unwrap();
     let mut host = Host::default();
     host.dns.insert("m-0.svc.:11211".into(), server.address());
-    host.config_maps
-        .insert("library".into(), json!({"data": {"library.lua": LIBRARY}}));
-    let running = Pod::start(
-        &pod(port.number(), r#"return { server = "m-0.svc.:11211" }"#),
-        &host,
-    )
-    .unwrap();
+    host.config_maps.insert("library".into(), json!({"data": {"library.lua": LIBRARY}}));
+    let running = Pod::start(&pod(port.number(), r#"return { server = "m-0.svc.:11211" }"#), &host).unwrap();
 
     let mut workload = Workload::new(running.address(), "k", 20, 100);
     let written = workload.write_all();
@@ -70,12 +65,7 @@ fn a_pods_proxy_serves_from_the_server_that_its_configuration_names() {
     assert_eq!(server.stat("curr_items").unwrap(), 20);
     let mut client = Client::new(running.address()).with_timeout(Duration::from_secs(5));
     assert!(client.raw("mn").unwrap().starts_with("MN"));
-    assert!(
-        running.commands()[0]
-            .1
-            .iter()
-            .any(|word| word.contains("proxy_config=") && !word.contains("/etc/"))
-    );
+    assert!(running.commands()[0].1.iter().any(|word| word.contains("proxy_config=") && !word.contains("/etc/")));
 }
 
 #[test]

@@ -21,9 +21,7 @@ impl ControlPlane {
         let mut command = Command::new(&self.binaries.kubectl);
         command.arg("--kubeconfig").arg(self.kubeconfig());
         // kubectl caches discovery by host and port, which here belong to another control plane tomorrow.
-        command
-            .arg("--cache-dir")
-            .arg(self.folder.path().join("kubectl-cache"));
+        command.arg("--cache-dir").arg(self.folder.path().join("kubectl-cache"));
         command.args(args);
         process::run(command)
     }
@@ -32,22 +30,12 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When the command fails; the message has its arguments and standard error.
-    pub fn kubectl_text<S: AsRef<OsStr>>(
-        &self,
-        args: impl IntoIterator<Item = S>,
-    ) -> Result<String> {
+    pub fn kubectl_text<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
         let args: Vec<S> = args.into_iter().collect();
         let output = self.kubectl(&args)?;
         if !output.status.success() {
-            let shown: Vec<_> = args
-                .iter()
-                .map(|arg| arg.as_ref().to_string_lossy())
-                .collect();
-            bail!(
-                "`kubectl {}` failed: {}",
-                shown.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            let shown: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
+            bail!("`kubectl {}` failed: {}", shown.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
         String::from_utf8(output.stdout).context("kubectl wrote bytes that are not UTF-8")
     }
@@ -56,14 +44,8 @@ impl ControlPlane {
     ///
     /// # Errors
     /// As [`ControlPlane::kubectl_text`], or when the output is not JSON.
-    pub fn kubectl_json<S: AsRef<OsStr>>(
-        &self,
-        args: impl IntoIterator<Item = S>,
-    ) -> Result<Value> {
-        let mut args: Vec<_> = args
-            .into_iter()
-            .map(|arg| arg.as_ref().to_owned())
-            .collect();
+    pub fn kubectl_json<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Value> {
+        let mut args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         args.extend(["--output".into(), "json".into()]);
         let text = self.kubectl_text(args)?;
         serde_json::from_str(&text).with_context(|| format!("kubectl printed no JSON: {text}"))
@@ -75,12 +57,7 @@ impl ControlPlane {
     /// When the API server refuses an object; the message is the server's.
     pub fn apply(&self, yaml: &str) -> Result<String> {
         let file = self.scratch(yaml)?;
-        self.kubectl_text([
-            "apply".as_ref(),
-            "--server-side".as_ref(),
-            "--filename".as_ref(),
-            file.as_os_str(),
-        ])
+        self.kubectl_text(["apply".as_ref(), "--server-side".as_ref(), "--filename".as_ref(), file.as_os_str()])
     }
 
     /// `kubectl create` of a YAML or JSON stream, for objects with `generateName` and for what must not exist yet.
@@ -97,13 +74,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When it does not hold within `bound`; the message has the object as it was last.
-    pub fn wait_for(
-        &self,
-        what: &str,
-        path: &str,
-        bound: Duration,
-        holds: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
+    pub fn wait_for(&self, what: &str, path: &str, bound: Duration, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         wait::until(what, bound, || {
             let (status, object) = self.get(path)?;
             let object = if status == 404 { Value::Null } else { object };
@@ -119,9 +90,6 @@ impl ControlPlane {
     fn scratch(&self, content: &str) -> Result<std::path::PathBuf> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        self.folder.write(
-            &format!("applied/{}.yaml", NEXT.fetch_add(1, Ordering::Relaxed)),
-            content,
-        )
+        self.folder.write(&format!("applied/{}.yaml", NEXT.fetch_add(1, Ordering::Relaxed)), content)
     }
 }

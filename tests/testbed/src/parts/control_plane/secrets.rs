@@ -7,9 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::json;
 
 use crate::folder::RunFolder;
@@ -30,8 +28,7 @@ pub(super) struct Secrets {
 impl Secrets {
     /// Makes everything for an API server on 127.0.0.1:`port` that also answers on `machine`.
     pub(super) fn make(folder: &RunFolder, port: u16, machine: IpAddr) -> Result<Self> {
-        let (ca_pem, certificate_pem, key_pem) =
-            certificates(machine).context("make the API server's certificate")?;
+        let (ca_pem, certificate_pem, key_pem) = certificates(machine).context("make the API server's certificate")?;
         // ECDSA P-256: the API server signs tokens with it as ES256, and it takes no time to make.
         let account = KeyPair::generate().context("make the service account key")?;
         let admin_token = random_token()?;
@@ -41,30 +38,17 @@ impl Secrets {
             server_key: folder.write("pki/apiserver.key", key_pem)?,
             account_key: folder.write("pki/sa.key", account.serialize_pem())?,
             account_public_key: folder.write("pki/sa.pub", account.public_key_pem())?,
-            tokens: folder.write(
-                "pki/tokens.csv",
-                format!("{admin_token},admin,1,system:masters\n"),
-            )?,
+            tokens: folder.write("pki/tokens.csv", format!("{admin_token},admin,1,system:masters\n"))?,
             admin_token: admin_token.clone(),
             kubeconfig: PathBuf::new(),
         };
-        secrets.kubeconfig = secrets.write_kubeconfig(
-            folder,
-            "admin",
-            &format!("https://127.0.0.1:{port}"),
-            &admin_token,
-        )?;
+        secrets.kubeconfig =
+            secrets.write_kubeconfig(folder, "admin", &format!("https://127.0.0.1:{port}"), &admin_token)?;
         Ok(secrets)
     }
 
     /// Writes `<name>.kubeconfig`; JSON, which every reader of YAML accepts.
-    pub(super) fn write_kubeconfig(
-        &self,
-        folder: &RunFolder,
-        name: &str,
-        url: &str,
-        token: &str,
-    ) -> Result<PathBuf> {
+    pub(super) fn write_kubeconfig(&self, folder: &RunFolder, name: &str, url: &str, token: &str) -> Result<PathBuf> {
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -82,23 +66,13 @@ fn certificates(machine: IpAddr) -> Result<(String, String, String)> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    authority
-        .distinguished_name
-        .push(DnType::CommonName, "testbed");
+    authority.distinguished_name.push(DnType::CommonName, "testbed");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-    let names = [
-        "127.0.0.1",
-        "localhost",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-    ];
+    let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
     let mut names: Vec<String> = names.map(str::to_owned).to_vec();
     names.push(machine.to_string());
     let mut server = CertificateParams::new(names)?;
-    server
-        .distinguished_name
-        .push(DnType::CommonName, "kube-apiserver");
+    server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
     let key = KeyPair::generate()?;
     let certificate = server.signed_by(&key, &authority)?;
     Ok((authority.pem(), certificate.pem(), key.serialize_pem()))
@@ -107,8 +81,6 @@ fn certificates(machine: IpAddr) -> Result<(String, String, String)> {
 /// 128 random bits in hexadecimal.
 fn random_token() -> Result<String> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .context("read /dev/urandom")?;
+    File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes)).context("read /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

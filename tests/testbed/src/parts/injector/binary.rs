@@ -23,46 +23,22 @@ pub fn injector_binary() -> Result<PathBuf> {
     if let Some(path) = env::var_os(BINARY).filter(|value| !value.is_empty()) {
         let path = PathBuf::from(path);
         if !path.is_file() {
-            bail!(
-                "{BINARY} is {}, which is no file; unset it to have cargo build one",
-                path.display()
-            );
+            bail!("{BINARY} is {}, which is no file; unset it to have cargo build one", path.display());
         }
         return Ok(path);
     }
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(workspace_root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    command.args([
-        "build",
-        "--package",
-        NAME,
-        "--bin",
-        NAME,
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
+    command.current_dir(workspace_root()).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args(["build", "--package", NAME, "--bin", NAME, "--message-format", "json-render-diagnostics"]);
     let build = process::spawn_bound_to_us(command).context("start cargo")?;
     let output = build.wait_with_output().context("wait for cargo")?;
     if !output.status.success() {
-        bail!(
-            "`cargo build --package {NAME} --bin {NAME}` failed ({})",
-            output.status
-        );
+        bail!("`cargo build --package {NAME} --bin {NAME}` failed ({})", output.status);
     }
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let executable = |line: &str| {
-        Some(PathBuf::from(
-            serde_json::from_str::<Value>(line).ok()?["executable"].as_str()?,
-        ))
-    };
-    messages
-        .lines()
-        .filter_map(executable)
-        .next_back()
-        .context("cargo built no executable")
+    let executable =
+        |line: &str| Some(PathBuf::from(serde_json::from_str::<Value>(line).ok()?["executable"].as_str()?));
+    messages.lines().filter_map(executable).next_back().context("cargo built no executable")
 }
 
 /// The ConfigMaps that `memcached-injector inject` adds to a manifest, by name: without a cluster nobody else makes the
@@ -75,19 +51,12 @@ pub fn library_config_maps(binary: &Path, manifest: &Path) -> Result<BTreeMap<St
     command.arg("inject").arg("-f").arg(manifest);
     let output = process::run(command)?;
     if !output.status.success() {
-        bail!(
-            "`memcached-injector inject` failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("`memcached-injector inject` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    let text = String::from_utf8(output.stdout)
-        .context("`memcached-injector inject` wrote bytes that are not UTF-8")?;
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
-        .context("`memcached-injector inject` printed no YAML")?;
-    let config_maps = documents
-        .into_iter()
-        .filter(|document| document["kind"] == "ConfigMap");
-    Ok(config_maps
-        .filter_map(|map| Some((map["metadata"]["name"].as_str()?.to_owned(), map)))
-        .collect())
+    let text =
+        String::from_utf8(output.stdout).context("`memcached-injector inject` wrote bytes that are not UTF-8")?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&text).context("`memcached-injector inject` printed no YAML")?;
+    let config_maps = documents.into_iter().filter(|document| document["kind"] == "ConfigMap");
+    Ok(config_maps.filter_map(|map| Some((map["metadata"]["name"].as_str()?.to_owned(), map))).collect())
 }

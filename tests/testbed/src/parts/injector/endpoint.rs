@@ -17,39 +17,18 @@ pub(super) fn make_room(control_plane: &ControlPlane) -> Result<()> {
     if control_plane.get(&path)?.0 == 404 {
         return Ok(());
     }
-    control_plane.kubectl_text([
-        "scale",
-        "deployment",
-        NAME,
-        "--namespace",
-        NAME,
-        "--replicas=0",
-    ])?;
-    control_plane.wait_for(
-        "the webhook's Deployment to have no pods",
-        &path,
-        START_BOUND,
-        |deployment| {
-            let seen = deployment["status"]["observedGeneration"].as_u64()
-                >= deployment["metadata"]["generation"].as_u64();
-            seen && deployment["status"]["replicas"].as_u64().unwrap_or(0) == 0
-        },
-    )?;
+    control_plane.kubectl_text(["scale", "deployment", NAME, "--namespace", NAME, "--replicas=0"])?;
+    control_plane.wait_for("the webhook's Deployment to have no pods", &path, START_BOUND, |deployment| {
+        let seen = deployment["status"]["observedGeneration"].as_u64() >= deployment["metadata"]["generation"].as_u64();
+        seen && deployment["status"]["replicas"].as_u64().unwrap_or(0) == 0
+    })?;
     let slices = format!(
         "/apis/discovery.k8s.io/v1/namespaces/{NAME}/endpointslices?labelSelector=kubernetes.io/service-name={NAME},endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io"
     );
-    control_plane.wait_for(
-        "the pods to leave the webhook's endpoints",
-        &slices,
-        START_BOUND,
-        |list| {
-            let slices = list["items"].as_array();
-            slices.is_some_and(|all| {
-                all.iter()
-                    .all(|slice| slice["endpoints"].as_array().is_none_or(Vec::is_empty))
-            })
-        },
-    )?;
+    control_plane.wait_for("the pods to leave the webhook's endpoints", &slices, START_BOUND, |list| {
+        let slices = list["items"].as_array();
+        slices.is_some_and(|all| all.iter().all(|slice| slice["endpoints"].as_array().is_none_or(Vec::is_empty)))
+    })?;
     Ok(())
 }
 
@@ -63,16 +42,8 @@ pub(super) struct Endpoint {
 impl Endpoint {
     pub(super) fn add(control_plane: &ControlPlane, address: SocketAddr) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "{NAME}-testbed-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let family = if matches!(address.ip(), IpAddr::V4(_)) {
-            "IPv4"
-        } else {
-            "IPv6"
-        };
+        let name = format!("{NAME}-testbed-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let family = if matches!(address.ip(), IpAddr::V4(_)) { "IPv4" } else { "IPv6" };
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -91,10 +62,7 @@ impl Endpoint {
         if status != 201 {
             bail!("the API server refused the webhook's EndpointSlice ({status}): {answer}");
         }
-        Ok(Self {
-            client: control_plane.client(),
-            path: format!("{all}/{name}"),
-        })
+        Ok(Self { client: control_plane.client(), path: format!("{all}/{name}") })
     }
 }
 
@@ -120,10 +88,6 @@ pub fn wait_until_admitting(
     wait::until("a pod to be sent to the webhook", START_BOUND, || {
         let (status, answer) = control_plane.post(&path, pod)?;
         let there = status == 201 && admitted(&answer);
-        Ok(if there {
-            Look::Ready(())
-        } else {
-            Look::NotYet(format!("POST {path} answers {status}: {answer}"))
-        })
+        Ok(if there { Look::Ready(()) } else { Look::NotYet(format!("POST {path} answers {status}: {answer}")) })
     })
 }

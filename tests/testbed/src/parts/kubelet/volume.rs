@@ -21,11 +21,7 @@ pub(super) struct Volume {
 
 impl Volume {
     pub(super) fn new(name: &str, spec: Value, folder: PathBuf) -> Self {
-        Self {
-            name: name.to_owned(),
-            spec,
-            folder,
-        }
+        Self { name: name.to_owned(), spec, folder }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -34,16 +30,8 @@ impl Volume {
 
     /// Writes the files for this state of the pod, replacing all earlier ones at once.
     pub(super) fn write(&self, pod: &Value, host: &Host) -> Result<()> {
-        let files = self
-            .files(pod, host)
-            .with_context(|| format!("volume {}", self.name))?;
-        self.swap(&files).with_context(|| {
-            format!(
-                "write the volume {} to {}",
-                self.name,
-                self.folder.display()
-            )
-        })
+        let files = self.files(pod, host).with_context(|| format!("volume {}", self.name))?;
+        self.swap(&files).with_context(|| format!("write the volume {} to {}", self.name, self.folder.display()))
     }
 
     fn files(&self, pod: &Value, host: &Host) -> Result<Vec<(String, String)>> {
@@ -55,9 +43,8 @@ impl Volume {
         for source in sources {
             if let Some(api) = source["downwardAPI"].as_object() {
                 for item in api.get("items").into_iter().flat_map(array) {
-                    let field_path = item["fieldRef"]["fieldPath"]
-                        .as_str()
-                        .context("a downwardAPI item without fieldRef")?;
+                    let field_path =
+                        item["fieldRef"]["fieldPath"].as_str().context("a downwardAPI item without fieldRef")?;
                     files.push((file_name(item)?, field(pod, field_path)?));
                 }
             } else if let Some(name) = source["configMap"]["name"].as_str() {
@@ -97,15 +84,8 @@ impl Volume {
 /// The value of a downward API field of the pod's metadata.
 pub(super) fn field(pod: &Value, path: &str) -> Result<String> {
     let metadata = &pod["metadata"];
-    let keyed = |map: &str| {
-        path.strip_prefix(&format!("metadata.{map}['"))?
-            .strip_suffix("']")
-    };
-    let value = match (
-        keyed("annotations"),
-        keyed("labels"),
-        path.strip_prefix("metadata."),
-    ) {
+    let keyed = |map: &str| path.strip_prefix(&format!("metadata.{map}['"))?.strip_suffix("']");
+    let value = match (keyed("annotations"), keyed("labels"), path.strip_prefix("metadata.")) {
         (Some(key), _, _) => &metadata["annotations"][key],
         (_, Some(key), _) => &metadata["labels"][key],
         (_, _, Some(name @ ("name" | "namespace" | "uid"))) => &metadata[name],
@@ -120,27 +100,15 @@ fn config_map(name: &str, items: &Value, host: &Host) -> Result<Vec<(String, Str
         let known: Vec<_> = host.config_maps.keys().collect();
         anyhow!("there is no ConfigMap {name} (known: {known:?}); a real pod would wait for it")
     })?;
-    let data = object["data"]
-        .as_object()
-        .with_context(|| format!("the ConfigMap {name} has no data"))?;
+    let data = object["data"].as_object().with_context(|| format!("the ConfigMap {name} has no data"))?;
     let text = |key: &str| {
         let value = data.get(key).and_then(Value::as_str);
-        value
-            .map(str::to_owned)
-            .ok_or_else(|| anyhow!("the ConfigMap {name} has no key {key}"))
+        value.map(str::to_owned).ok_or_else(|| anyhow!("the ConfigMap {name} has no key {key}"))
     };
     if items.is_null() {
-        return data
-            .keys()
-            .map(|key| Ok((key.clone(), text(key)?)))
-            .collect();
+        return data.keys().map(|key| Ok((key.clone(), text(key)?))).collect();
     }
-    let item = |item: &Value| {
-        Ok((
-            file_name(item)?,
-            text(item["key"].as_str().context("an item without key")?)?,
-        ))
-    };
+    let item = |item: &Value| Ok((file_name(item)?, text(item["key"].as_str().context("an item without key")?)?));
     array(items).map(item).collect()
 }
 
@@ -186,31 +154,16 @@ mod tests {
         ]}});
         let pod = |text: &str| json!({"metadata": {"annotations": {"a.b/c": text}}});
         let mut host = Host::default();
-        host.dns
-            .insert("m-0.svc.:11211".into(), "127.0.0.1:4".parse().unwrap());
-        host.config_maps
-            .insert("library".into(), json!({"data": {"k": "return 1"}}));
+        host.dns.insert("m-0.svc.:11211".into(), "127.0.0.1:4".parse().unwrap());
+        host.config_maps.insert("library".into(), json!({"data": {"k": "return 1"}}));
         let volume = Volume::new("v", spec, folder.path().join("v"));
         let read = |name: &str| fs::read_to_string(folder.path().join("v").join(name)).unwrap();
 
         volume.write(&pod("one m-0.svc.:11211"), &host).unwrap();
-        assert_eq!(
-            (read("config.lua").as_str(), read("library.lua").as_str()),
-            ("one 127.0.0.1:4", "return 1")
-        );
+        assert_eq!((read("config.lua").as_str(), read("library.lua").as_str()), ("one 127.0.0.1:4", "return 1"));
         volume.write(&pod("two m-0.svc.:11211"), &host).unwrap();
         assert_eq!(read("config.lua"), "two 127.0.0.1:4");
-        assert!(
-            volume
-                .write(&pod("other names"), &host)
-                .unwrap_err()
-                .to_string()
-                .contains("volume v")
-        );
-        assert_eq!(
-            read("config.lua"),
-            "two 127.0.0.1:4",
-            "a failed update keeps the old files"
-        );
+        assert!(volume.write(&pod("other names"), &host).unwrap_err().to_string().contains("volume v"));
+        assert_eq!(read("config.lua"), "two 127.0.0.1:4", "a failed update keeps the old files");
     }
 }

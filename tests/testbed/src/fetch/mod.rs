@@ -50,13 +50,7 @@ pub struct Binaries {
 /// # Errors
 /// When Go is missing or the build fails; the message says what to install or set.
 pub fn kubernetes() -> Result<Binaries> {
-    let names = [
-        "etcd",
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "kubectl",
-    ];
+    let names = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
     let mut built = None;
     let mut paths = Vec::new();
     for name in names {
@@ -70,21 +64,9 @@ pub fn kubernetes() -> Result<Binaries> {
         paths.extend(built.as_ref().map(|folder: &PathBuf| folder.join(name)));
     }
     match <[PathBuf; 5]>::try_from(paths) {
-        Ok(
-            [
-                etcd,
-                kube_apiserver,
-                kube_controller_manager,
-                kube_scheduler,
-                kubectl,
-            ],
-        ) => Ok(Binaries {
-            etcd,
-            kube_apiserver,
-            kube_controller_manager,
-            kube_scheduler,
-            kubectl,
-        }),
+        Ok([etcd, kube_apiserver, kube_controller_manager, kube_scheduler, kubectl]) => {
+            Ok(Binaries { etcd, kube_apiserver, kube_controller_manager, kube_scheduler, kubectl })
+        }
         Err(paths) => bail!("expected {} programs, found {paths:?}", names.len()),
     }
 }
@@ -139,10 +121,7 @@ fn build_kubernetes() -> Result<PathBuf> {
         packages: &[
             ("go.etcd.io/etcd/server/v3", "etcd"),
             ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
-            (
-                "k8s.io/kubernetes/cmd/kube-controller-manager",
-                "kube-controller-manager",
-            ),
+            ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
             ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
             ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
         ],

@@ -50,9 +50,7 @@ impl Injector {
         let folder = RunFolder::new("injector")?;
         let certificates = folder.path().join("tls");
         make_certificates(binary, &certificates)?;
-        let mut spec = Spec::new("injector", binary)
-            .args(["webhook", "--standalone", "--tls-dir"])
-            .arg(&certificates);
+        let mut spec = Spec::new("injector", binary).args(["webhook", "--standalone", "--tls-dir"]).arg(&certificates);
         for manifest in manifests {
             spec = spec.arg("-f").arg(manifest);
         }
@@ -63,11 +61,7 @@ impl Injector {
             .spawn(folder.path())?;
         let mut injector = Self::when_ready(process, folder)?;
         let ca = certificates.join("ca.crt");
-        injector.reviews = Some(https::Client::tls(
-            injector.admission,
-            &service_name(),
-            &ca,
-        )?);
+        injector.reviews = Some(https::Client::tls(injector.admission, &service_name(), &ca)?);
         Ok(injector)
     }
 
@@ -87,28 +81,15 @@ impl Injector {
     ///
     /// # Errors
     /// As [`Injector::in_cluster`].
-    pub fn in_cluster_with(
-        binary: &Path,
-        control_plane: &ControlPlane,
-        more: &[&str],
-    ) -> Result<Self> {
+    pub fn in_cluster_with(binary: &Path, control_plane: &ControlPlane, more: &[&str]) -> Result<Self> {
         endpoint::make_room(control_plane)?;
         let folder = RunFolder::new("injector")?;
-        let kubeconfig = control_plane
-            .kubeconfig_for_service_account(NAME, NAME)
-            .context("the manifests must be applied first")?;
+        let kubeconfig =
+            control_plane.kubeconfig_for_service_account(NAME, NAME).context("the manifests must be applied first")?;
         // The API server calls an endpoint's address, which may not be loopback.
         let listen = SocketAddr::new(control_plane.machine_address(), 0);
         let process = Spec::new("injector", binary)
-            .args([
-                "webhook",
-                "--namespace",
-                NAME,
-                "--listen",
-                &listen.to_string(),
-                "--health-listen",
-                "127.0.0.1:0",
-            ])
+            .args(["webhook", "--namespace", NAME, "--listen", &listen.to_string(), "--health-listen", "127.0.0.1:0"])
             .args(more)
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", NAME)
@@ -116,7 +97,7 @@ impl Injector {
             .spawn(folder.path())?;
         let mut injector = Self::when_ready(process, folder)?;
         let endpoint = Endpoint::add(control_plane, injector.admission);
-        injector.endpoint = Some(endpoint.with_context(|| injector.process.tail())?);
+        injector.endpoint = Some(endpoint.map_err(|error| injector.process.explain(&error))?);
         Ok(injector)
     }
 
@@ -157,9 +138,9 @@ impl Injector {
     /// # Errors
     /// When this is not a standalone webhook.
     pub fn https(&self) -> Result<&https::Client> {
-        self.reviews.as_ref().ok_or_else(|| {
-            anyhow!("in a cluster the API server sends the reviews: create a pod instead")
-        })
+        self.reviews
+            .as_ref()
+            .ok_or_else(|| anyhow!("in a cluster the API server sends the reviews: create a pod instead"))
     }
 
     fn when_ready(process: Process, folder: RunFolder) -> Result<Self> {
@@ -173,14 +154,7 @@ impl Injector {
                 Err(error) => Look::NotYet(format!("{error:#}")),
             })
         })?;
-        Ok(Self {
-            endpoint: None,
-            process,
-            admission,
-            health,
-            reviews: None,
-            _folder: folder,
-        })
+        Ok(Self { endpoint: None, process, admission, health, reviews: None, _folder: folder })
     }
 }
 
@@ -191,37 +165,22 @@ fn service_name() -> String {
 
 fn make_certificates(binary: &Path, folder: &Path) -> Result<()> {
     let mut command = Command::new(binary);
-    command
-        .args(["certs", "--out"])
-        .arg(folder)
-        .args(["--dns", &service_name()]);
+    command.args(["certs", "--out"]).arg(folder).args(["--dns", &service_name()]);
     let output = process::run(command)?;
     if !output.status.success() {
-        bail!(
-            "`{} certs` failed: {}",
-            binary.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("`{} certs` failed: {}", binary.display(), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }
 
 /// The address that the webhook says a listener has: a log line with message, listener and address, in JSON.
 fn listener(process: &Process, name: &str) -> Result<SocketAddr> {
-    process.wait_for(
-        &format!("the address of the {name} listener"),
-        START_BOUND,
-        |line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            let field = |field: &str| {
-                line[field]
-                    .as_str()
-                    .or_else(|| line["fields"][field].as_str())
-            };
-            if field("message")? != "listening" || field("listener")? != name {
-                return None;
-            }
-            field("address")?.parse().ok()
-        },
-    )
+    process.wait_for(&format!("the address of the {name} listener"), START_BOUND, |line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let field = |field: &str| line[field].as_str().or_else(|| line["fields"][field].as_str());
+        if field("message")? != "listening" || field("listener")? != name {
+            return None;
+        }
+        field("address")?.parse().ok()
+    })
 }

@@ -107,10 +107,7 @@ impl Pod {
     /// # Errors
     /// When the pod has no sidecar of that name.
     pub fn container(&self, name: &str) -> Result<&Process> {
-        let found = self
-            .containers
-            .iter()
-            .find(|process| process.name() == name);
+        let found = self.containers.iter().find(|process| process.name() == name);
         found.ok_or_else(|| anyhow!("this pod runs no container called {name}"))
     }
 
@@ -119,17 +116,10 @@ impl Pod {
     /// # Errors
     /// When a file's source is missing or a file cannot be written; the old files then stay.
     pub fn update(&self, pod: &Value) -> Result<()> {
-        self.volumes
-            .iter()
-            .try_for_each(|volume| volume.write(pod, &self.host))
+        self.volumes.iter().try_for_each(|volume| volume.write(pod, &self.host))
     }
 
-    fn start_container(
-        &mut self,
-        pod: &Value,
-        container: &Value,
-        binary: &std::path::Path,
-    ) -> Result<()> {
+    fn start_container(&mut self, pod: &Value, container: &Value, binary: &std::path::Path) -> Result<()> {
         let name = container["name"].as_str().context("it has no name")?;
         let mounts = self.mount(pod, container)?;
         let mut command = mounts.rewrite(&command_line(container)?)?;
@@ -149,8 +139,7 @@ impl Pod {
     fn mount(&mut self, pod: &Value, container: &Value) -> Result<Mounts> {
         let mut mounts = Mounts::default();
         for mount in array(&container["volumeMounts"]) {
-            let (Some(name), Some(path)) = (mount["name"].as_str(), mount["mountPath"].as_str())
-            else {
+            let (Some(name), Some(path)) = (mount["name"].as_str(), mount["mountPath"].as_str()) else {
                 bail!("a volumeMount without name or mountPath: {mount}");
             };
             if !mount["subPath"].is_null() {
@@ -159,11 +148,7 @@ impl Pod {
             if !self.volumes.iter().any(|volume| volume.name() == name) {
                 let spec = array(&pod["spec"]["volumes"]).find(|volume| volume["name"] == name);
                 let spec = spec.ok_or_else(|| anyhow!("the pod has no volume called {name}"))?;
-                let volume = Volume::new(
-                    name,
-                    spec.clone(),
-                    self.folder.path().join("volumes").join(name),
-                );
+                let volume = Volume::new(name, spec.clone(), self.folder.path().join("volumes").join(name));
                 volume.write(pod, &self.host)?;
                 self.volumes.push(volume);
             }
@@ -191,13 +176,9 @@ impl Mounts {
     fn rewrite(&self, words: &[String]) -> Result<Vec<String>> {
         let rewrite = |word: &String| {
             if word.contains("$(") {
-                bail!(
-                    "{word:?} refers to a variable by $(...), which this stand-in does not expand"
-                );
+                bail!("{word:?} refers to a variable by $(...), which this stand-in does not expand");
             }
-            Ok(self.0.iter().fold(word.clone(), |word, (path, folder)| {
-                word.replace(path, &folder.to_string_lossy())
-            }))
+            Ok(self.0.iter().fold(word.clone(), |word, (path, folder)| word.replace(path, &folder.to_string_lossy())))
         };
         words.iter().map(rewrite).collect()
     }
@@ -206,25 +187,18 @@ impl Mounts {
 /// The injector's sidecars in start order.
 fn sidecars(pod: &Value) -> Result<Vec<&Value>> {
     let ours = |container: &&Value| {
-        container["restartPolicy"] == "Always"
-            && container["name"]
-                .as_str()
-                .is_some_and(|name| name.starts_with(OURS))
+        container["restartPolicy"] == "Always" && container["name"].as_str().is_some_and(|name| name.starts_with(OURS))
     };
     let found: Vec<&Value> = array(&pod["spec"]["initContainers"]).filter(ours).collect();
     if found.is_empty() {
-        bail!(
-            "the pod has no init container called {OURS}* with restartPolicy Always: it was not injected"
-        );
+        bail!("the pod has no init container called {OURS}* with restartPolicy Always: it was not injected");
     }
     Ok(found)
 }
 
 fn port(pod: &Value) -> Result<u16> {
     match pod["metadata"]["annotations"][PORT].as_str() {
-        Some(text) => text
-            .parse()
-            .with_context(|| format!("the annotation {PORT} is {text:?}")),
+        Some(text) => text.parse().with_context(|| format!("the annotation {PORT} is {text:?}")),
         None => Ok(DEFAULT_PORT),
     }
 }
@@ -245,9 +219,7 @@ fn command_line(container: &Value) -> Result<Vec<String>> {
 fn environment(pod: &Value, container: &Value) -> Result<Vec<(String, String)>> {
     let mut variables = Vec::new();
     for variable in array(&container["env"]) {
-        let name = variable["name"]
-            .as_str()
-            .context("an env entry has no name")?;
+        let name = variable["name"].as_str().context("an env entry has no name")?;
         let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
             Some(path) => volume::field(pod, path)?,
             None => variable["value"]
@@ -265,10 +237,7 @@ fn wait_for_startup(process: &Process, probe: &Value, mounts: &Mounts) -> Result
     if probe.is_null() {
         return Ok(());
     }
-    let words: Vec<String> = array(&probe["exec"]["command"])
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let words: Vec<String> = array(&probe["exec"]["command"]).filter_map(Value::as_str).map(str::to_owned).collect();
     let words = mounts.rewrite(&words)?;
     let Some((program, args)) = words.split_first() else {
         bail!(
@@ -276,24 +245,18 @@ fn wait_for_startup(process: &Process, probe: &Value, mounts: &Mounts) -> Result
         );
     };
     let number = |name: &str, default| probe[name].as_u64().unwrap_or(default);
-    let bound = Duration::from_secs(
-        number("periodSeconds", PROBE_PERIOD) * number("failureThreshold", PROBE_FAILURES),
-    );
-    process.wait_ready(
-        &format!("the startup probe of {}", process.name()),
-        bound,
-        || {
-            let mut command = Command::new(program);
-            command.args(args);
-            let output = process::run(command)?;
-            let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-            Ok(if output.status.success() {
-                Look::Ready(())
-            } else {
-                Look::NotYet(format!("{} {}", output.status, said()))
-            })
-        },
-    )
+    let bound = Duration::from_secs(number("periodSeconds", PROBE_PERIOD) * number("failureThreshold", PROBE_FAILURES));
+    process.wait_ready(&format!("the startup probe of {}", process.name()), bound, || {
+        let mut command = Command::new(program);
+        command.args(args);
+        let output = process::run(command)?;
+        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(if output.status.success() {
+            Look::Ready(())
+        } else {
+            Look::NotYet(format!("{} {}", output.status, said()))
+        })
+    })
 }
 
 /// The elements of an array; none where there is no array.

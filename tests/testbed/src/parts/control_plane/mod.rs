@@ -55,8 +55,7 @@ impl ControlPlane {
         let secrets = Secrets::make(&folder, ports.api.number(), machine)?;
         let etcd = start_etcd(&binaries, &folder, &ports)?;
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.api.number()));
-        let admin =
-            https::Client::tls(api, "127.0.0.1", &secrets.ca)?.with_token(&secrets.admin_token);
+        let admin = https::Client::tls(api, "127.0.0.1", &secrets.ca)?.with_token(&secrets.admin_token);
         let api_server = start_api_server(&binaries, &folder, &ports, &secrets, machine, &admin)?;
         let controller_manager = start_controller_manager(&binaries, &folder, &secrets)?;
         let scheduler = Spec::new("kube-scheduler", &binaries.kube_scheduler)
@@ -66,9 +65,7 @@ impl ControlPlane {
             .grace(Duration::ZERO)
             .spawn(folder.path())?;
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
-        controller_manager.wait_ready("the default service account", READY_BOUND, || {
-            expect_ok(&admin, account)
-        })?;
+        controller_manager.wait_ready("the default service account", READY_BOUND, || expect_ok(&admin, account))?;
         Ok(Self {
             _scheduler: scheduler,
             _controller_manager: controller_manager,
@@ -119,8 +116,8 @@ impl ControlPlane {
     /// When the API server does not answer, or not with JSON.
     pub fn get(&self, path: &str) -> Result<(u16, Value)> {
         let (status, body) = self.admin.get(path)?;
-        let value = serde_json::from_str(&body)
-            .with_context(|| format!("the answer to GET {path} is not JSON: {body}"))?;
+        let value =
+            serde_json::from_str(&body).with_context(|| format!("the answer to GET {path} is not JSON: {body}"))?;
         Ok((status, value))
     }
 
@@ -164,29 +161,15 @@ impl ControlPlane {
 
     /// What the API server has logged since it was started last; empty while it is stopped.
     pub fn api_server_log(&self) -> String {
-        self.lock_api_server()
-            .as_ref()
-            .map(Process::log)
-            .unwrap_or_default()
+        self.lock_api_server().as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// Writes a kubeconfig that acts as a service account, with a token that the API server issued for an hour.
     ///
     /// # Errors
     /// When the account does not exist.
-    pub fn kubeconfig_for_service_account(
-        &self,
-        namespace: &str,
-        account: &str,
-    ) -> Result<PathBuf> {
-        let token = self.kubectl_text([
-            "create",
-            "token",
-            account,
-            "--namespace",
-            namespace,
-            "--duration=1h",
-        ])?;
+    pub fn kubeconfig_for_service_account(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let token = self.kubectl_text(["create", "token", account, "--namespace", namespace, "--duration=1h"])?;
         self.kubeconfig_for_token(&format!("{namespace}-{account}"), token.trim())
     }
 
@@ -195,15 +178,12 @@ impl ControlPlane {
     /// # Errors
     /// When the file cannot be written.
     pub fn kubeconfig_for_token(&self, name: &str, token: &str) -> Result<PathBuf> {
-        self.secrets
-            .write_kubeconfig(&self.folder, name, &self.url(), token)
+        self.secrets.write_kubeconfig(&self.folder, name, &self.url(), token)
     }
 
     fn lock_api_server(&self) -> MutexGuard<'_, Option<Process>> {
         // A panic of another thread leaves the handle whole.
-        self.api_server
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.api_server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,11 +197,7 @@ struct Ports {
 
 impl Ports {
     fn lease() -> Result<Self> {
-        Ok(Self {
-            api: ports::free()?,
-            etcd_client: ports::free()?,
-            etcd_peer: ports::free()?,
-        })
+        Ok(Self { api: ports::free()?, etcd_client: ports::free()?, etcd_peer: ports::free()? })
     }
 
     fn etcd_url(&self) -> String {
@@ -235,29 +211,14 @@ fn start_etcd(binaries: &Binaries, folder: &RunFolder, ports: &Ports) -> Result<
     let process = Spec::new("etcd", &binaries.etcd)
         .arg("--data-dir")
         .arg(folder.path().join("etcd"))
-        .args([
-            "--listen-client-urls",
-            &client,
-            "--advertise-client-urls",
-            &client,
-        ])
-        .args([
-            "--listen-peer-urls",
-            &peer,
-            "--initial-advertise-peer-urls",
-            &peer,
-        ])
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
         .arg("--unsafe-no-fsync") // the data is thrown away
         .grace(Duration::ZERO)
         .spawn(folder.path())?;
-    let health = https::Client::plain(SocketAddr::from((
-        Ipv4Addr::LOCALHOST,
-        ports.etcd_client.number(),
-    )));
-    process.wait_ready("etcd to be healthy", ETCD_BOUND, || {
-        expect_ok(&health, "/health")
-    })?;
+    let health = https::Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, ports.etcd_client.number())));
+    process.wait_ready("etcd to be healthy", ETCD_BOUND, || expect_ok(&health, "/health"))?;
     Ok(process)
 }
 
@@ -271,12 +232,7 @@ fn start_api_server(
 ) -> Result<Process> {
     let process = Spec::new("kube-apiserver", &binaries.kube_apiserver)
         .args(["--etcd-servers", &ports.etcd_url()])
-        .args([
-            "--bind-address",
-            "127.0.0.1",
-            "--secure-port",
-            &ports.api.number().to_string(),
-        ])
+        .args(["--bind-address", "127.0.0.1", "--secure-port", &ports.api.number().to_string()])
         // An EndpointSlice, which the server writes for itself, cannot hold a loopback address.
         .args(["--advertise-address", &machine.to_string()])
         .arg("--tls-cert-file")
@@ -288,30 +244,18 @@ fn start_api_server(
         .arg("--service-account-signing-key-file")
         .arg(&secrets.account_key)
         .args(["--service-account-issuer", "https://kubernetes.default.svc"])
-        .args([
-            "--service-cluster-ip-range",
-            "10.96.0.0/16",
-            "--authorization-mode",
-            "RBAC",
-            "--allow-privileged",
-        ])
+        .args(["--service-cluster-ip-range", "10.96.0.0/16", "--authorization-mode", "RBAC", "--allow-privileged"])
         .arg("--token-auth-file")
         .arg(&secrets.tokens)
         // A webhook's Service is called by its endpoints: there is no kube-proxy.
         .arg("--enable-aggregator-routing=true")
         .grace(Duration::ZERO)
         .spawn(folder.path())?;
-    process.wait_ready("the API server to be ready", READY_BOUND, || {
-        expect_ok(admin, "/readyz")
-    })?;
+    process.wait_ready("the API server to be ready", READY_BOUND, || expect_ok(admin, "/readyz"))?;
     Ok(process)
 }
 
-fn start_controller_manager(
-    binaries: &Binaries,
-    folder: &RunFolder,
-    secrets: &Secrets,
-) -> Result<Process> {
+fn start_controller_manager(binaries: &Binaries, folder: &RunFolder, secrets: &Secrets) -> Result<Process> {
     Spec::new("kube-controller-manager", &binaries.kube_controller_manager)
         .arg("--kubeconfig")
         .arg(&secrets.kubeconfig)
@@ -319,11 +263,7 @@ fn start_controller_manager(
         .arg(&secrets.account_key)
         .arg("--root-ca-file")
         .arg(&secrets.ca)
-        .args([
-            "--use-service-account-credentials=true",
-            "--leader-elect=false",
-            "--secure-port=0",
-        ])
+        .args(["--use-service-account-credentials=true", "--leader-elect=false", "--secure-port=0"])
         // Tests wait for controllers: the defaults (20 and 30 requests a second) throttle a start of many objects.
         .args(["--kube-api-qps=200", "--kube-api-burst=300"])
         .grace(Duration::ZERO)
@@ -346,7 +286,9 @@ fn machine_address() -> Result<IpAddr> {
             socket.connect("192.0.2.1:9")?;
             socket.local_addr()
         })
-        .map_err(|error| anyhow!("this machine has no route, so no address of its own that Kubernetes accepts: {error}"))?;
+        .map_err(|error| {
+            anyhow!("this machine has no route, so no address of its own that Kubernetes accepts: {error}")
+        })?;
     if address.ip().is_loopback() {
         bail!(
             "this machine has only loopback addresses, which Kubernetes refuses in EndpointSlices; add one with `ip addr add 10.255.255.1/32 dev lo`"
