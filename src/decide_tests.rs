@@ -212,6 +212,8 @@ fn a_pod_with_null_or_wrong_types_is_refused_with_its_field() {
             "spec.containers[0]",
         ),
         (json!("pod"), "."),
+        (json!([]), "."),
+        (json!({"metadata": ["web", null, null, null]}), "metadata"),
     ] {
         assert_eq!(codes(&broken, None), ["malformed-pod"], "{broken}");
         assert!(sentence(&broken, None).contains(field), "{}", sentence(&broken, None));

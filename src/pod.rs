@@ -154,6 +154,13 @@ impl Pod {
     /// # Errors
     /// A field that has another type than Kubernetes gives it, named by its path.
     pub fn read(raw: &Value) -> Result<Pod, Malformed> {
+        // serde would read a list as a struct, field by field; a patch made for an object would not fit it.
+        for (field, part) in [(".", Some(raw)), ("metadata", raw.get("metadata")), ("spec", raw.get("spec"))] {
+            if part.is_some_and(|part| !part.is_object() && !part.is_null()) || (field == "." && raw.is_null()) {
+                let problem = "it is not an object".to_owned();
+                return Err(Malformed { field: field.to_owned(), problem });
+            }
+        }
         serde_path_to_error::deserialize(raw)
             .map_err(|error| Malformed { field: error.path().to_string(), problem: error.into_inner().to_string() })
     }

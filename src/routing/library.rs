@@ -42,14 +42,8 @@ pub struct Library {
 
 static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
     let text = join(&FILES);
-    let hash = Sha256::digest(&text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    Library {
-        text,
-        hash: hash[..HASH_CHARS].to_owned(),
-    }
+    let hash = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    Library { text, hash: hash[..HASH_CHARS].to_owned() }
 });
 
 /// The library of this build.
@@ -108,9 +102,7 @@ fn strip(source: &str) -> String {
                 None => &comment[comment.find('\n').unwrap_or(comment.len())..],
             };
         } else {
-            let length = long_bracket(rest)
-                .or_else(|| quoted(rest))
-                .unwrap_or(first.len_utf8());
+            let length = long_bracket(rest).or_else(|| quoted(rest)).unwrap_or(first.len_utf8());
             separate(&mut out, gap, first);
             gap = Gap::None;
             out.push_str(&rest[..length]);
@@ -145,19 +137,12 @@ fn separate(out: &mut String, gap: Gap, next: char) {
 
 /// The bytes of the long bracket (`[[...]]`, `[=[...]=]`) that `text` starts with, to the end where it is not closed.
 fn long_bracket(text: &str) -> Option<usize> {
-    let level = text
-        .strip_prefix('[')?
-        .bytes()
-        .take_while(|&byte| byte == b'=')
-        .count();
+    let level = text.strip_prefix('[')?.bytes().take_while(|&byte| byte == b'=').count();
     if text.as_bytes().get(level + 1) != Some(&b'[') {
         return None;
     }
     let closing = format!("]{}]", "=".repeat(level));
-    Some(
-        text.find(&closing)
-            .map_or(text.len(), |at| at + closing.len()),
-    )
+    Some(text.find(&closing).map_or(text.len(), |at| at + closing.len()))
 }
 
 /// The bytes of the quoted string that `text` starts with, its quotes included.
@@ -188,50 +173,29 @@ mod tests {
 
     #[test]
     fn leaves_strings_alone() {
-        let source =
-            "x = \"a -- b  = \\\" c\" .. ' -- '\ny = [[ two\n  -- lines ]]\nz = [==[ ]] ]==]\n";
-        assert_eq!(
-            strip(source),
-            "x=\"a -- b  = \\\" c\"..' -- '\ny= [[ two\n  -- lines ]]\nz= [==[ ]] ]==]\n"
-        );
+        let source = "x = \"a -- b  = \\\" c\" .. ' -- '\ny = [[ two\n  -- lines ]]\nz = [==[ ]] ]==]\n";
+        assert_eq!(strip(source), "x=\"a -- b  = \\\" c\"..' -- '\ny= [[ two\n  -- lines ]]\nz= [==[ ]] ]==]\n");
     }
 
     #[test]
     fn never_makes_one_token_of_two() {
-        assert_eq!(
-            strip("local N <const> = 1\nt[ [[k]] ] = 2 .. 3"),
-            "local N<const> =1\nt[ [[k]]]=2 .. 3\n"
-        );
+        assert_eq!(strip("local N <const> = 1\nt[ [[k]] ] = 2 .. 3"), "local N<const> =1\nt[ [[k]]]=2 .. 3\n");
     }
 
     #[test]
     fn stays_within_its_size_and_says_what_it_is() {
         let library = library();
-        assert!(
-            library.text.starts_with("-- memcached-injector"),
-            "{}",
-            library.text
-        );
-        assert!(
-            library.text.len() <= 16 * 1024,
-            "the library has {} bytes",
-            library.text.len()
-        );
+        assert!(library.text.starts_with("-- memcached-injector"), "{}", library.text);
+        assert!(library.text.len() <= 16 * 1024, "the library has {} bytes", library.text.len());
         assert_eq!(library.hash.len(), HASH_CHARS);
-        assert_eq!(
-            config_map_name(),
-            format!("memcached-proxy-{}", library.hash)
-        );
+        assert_eq!(config_map_name(), format!("memcached-proxy-{}", library.hash));
     }
 
     #[test]
     fn every_lua_file_begins_with_a_header_and_stays_readable() {
         for (name, source) in FILES {
             assert!(source.starts_with("-- "), "{name} has no header");
-            assert!(
-                source.lines().count() <= 400,
-                "{name} is too long to read in one sitting"
-            );
+            assert!(source.lines().count() <= 400, "{name} is too long to read in one sitting");
         }
     }
 }

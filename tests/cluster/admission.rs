@@ -49,7 +49,11 @@ fn a_disabled_namespace_refuses_a_pod_that_asks_and_leaves_others_alone() {
     let bed = Bed::shared();
     let shop = bed.namespace(json!({"memcached.io/inject": "disabled"}), json!({}));
     let said = bed.create(&pod(&shop, "web", json!({"memcached.io/mode": "replicated"})));
-    assert!(!said.ok && said.err.contains(&format!("namespace {shop} is labelled memcached.io/inject: disabled")), "{}", said.err);
+    assert!(
+        !said.ok && said.err.contains(&format!("namespace {shop} is labelled memcached.io/inject: disabled")),
+        "{}",
+        said.err
+    );
     assert!(!is_injected(&bed.created(&pod(&shop, "plain", json!({})))));
 }
 
@@ -64,7 +68,11 @@ fn a_wrong_namespace_label_is_refused_with_the_right_one_named() {
     assert!(!said.ok && said.err.contains("did you mean \"replicated\"?"), "{}", said.err);
     let shop = bed.namespace(json!({}), json!({}));
     let said = bed.kubectl(&["label", "namespace", &shop, "memcached.io/inject=on"]);
-    assert!(!said.ok && said.err.contains("use one of replicated, failover, sharded, enabled, disabled"), "{}", said.err);
+    assert!(
+        !said.ok && said.err.contains("use one of replicated, failover, sharded, enabled, disabled"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
@@ -85,7 +93,9 @@ fn a_wrong_value_is_refused_with_its_suggestion() {
     let bed = Bed::shared();
     let shop = bed.namespace(json!({}), json!({}));
     let said = bed.create(&pod(&shop, "web", json!({"memcached.io/mode": "replicatd"})));
-    let expected = format!("pod {shop}/web: annotation memcached.io/mode: \"replicatd\" is not a mode; did you mean \"replicated\"?");
+    let expected = format!(
+        "pod {shop}/web: annotation memcached.io/mode: \"replicatd\" is not a mode; did you mean \"replicated\"?"
+    );
     assert!(!said.ok && said.err.contains(&expected), "{}", said.err);
     let said = bed.create(&pod(&shop, "web", json!({"memcached.io/mod": "replicated"})));
     assert!(!said.ok && said.err.contains("did you mean memcached.io/mode?"), "{}", said.err);
@@ -95,7 +105,8 @@ fn a_wrong_value_is_refused_with_its_suggestion() {
 fn every_obstacle_is_named_in_one_refusal() {
     let bed = Bed::shared();
     let shop = bed.namespace(json!({}), json!({}));
-    let mut hopeless = pod(&shop, "web", json!({"memcached.io/mode": "replicated", "memcached.io/cluster": "cache/other"}));
+    let mut hopeless =
+        pod(&shop, "web", json!({"memcached.io/mode": "replicated", "memcached.io/cluster": "cache/other"}));
     hopeless["spec"]["hostNetwork"] = json!(true);
     hopeless["spec"]["containers"][0]["ports"] = json!([{"containerPort": 11211}]);
     let said = bed.create(&hopeless);

@@ -94,7 +94,8 @@ impl Bed {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("shop-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let metadata = json!({"name": name, "labels": labels, "annotations": annotations});
-        let said = self.kubectl_on(&["create"], &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
+        let said =
+            self.kubectl_on(&["create"], &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
         assert!(said.ok, "{}", said.err);
         let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
         self.wait_for("its service account", &account, |account| !account.is_null());

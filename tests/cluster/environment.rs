@@ -23,7 +23,8 @@ fn with_resources(namespace: &str, name: &str, mode: &str, resources: Value) -> 
 #[test]
 fn pod_security_restricted_lets_every_mode_in() {
     let bed = Bed::shared();
-    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"});
+    let labels =
+        json!({"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"});
     let shop = bed.namespace(labels, json!({}));
     for mode in ["replicated", "failover", "sharded"] {
         let mut asks = pod(&shop, mode, json!({ASKS: mode}));
@@ -38,7 +39,8 @@ fn a_quota_and_a_limit_range_let_the_sidecars_in() {
     let bed = Bed::shared();
     let shop = bed.namespace(json!({}), json!({}));
     let hard = json!({"requests.cpu": "2", "requests.memory": "2Gi", "limits.cpu": "8", "limits.memory": "4Gi"});
-    let bounds = json!({"type": "Container", "min": {"cpu": "5m", "memory": "8Mi"}, "max": {"cpu": "2", "memory": "1Gi"}});
+    let bounds =
+        json!({"type": "Container", "min": {"cpu": "5m", "memory": "8Mi"}, "max": {"cpu": "2", "memory": "1Gi"}});
     for object in [
         json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quota", "namespace": shop}, "spec": {"hard": hard}}),
         json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "bounds", "namespace": shop}, "spec": {"limits": [bounds]}}),
@@ -48,7 +50,8 @@ fn a_quota_and_a_limit_range_let_the_sidecars_in() {
     }
     let quota = format!("/api/v1/namespaces/{shop}/resourcequotas/quota");
     bed.wait_for("the quota to be counted", &quota, |quota| quota["status"]["hard"]["limits.cpu"] == "8");
-    let resources = json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "200m", "memory": "128Mi"}});
+    let resources =
+        json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "200m", "memory": "128Mi"}});
     let stored = bed.created(&with_resources(&shop, "web", "failover", resources));
     assert!(is_injected(&stored));
     let limits = &stored["spec"]["initContainers"][1]["resources"]["limits"];
@@ -81,7 +84,8 @@ fn pod_level_resources_are_shared_and_respected() {
     let stored = bed.created(&roomy);
     assert!(is_injected(&stored));
     let mut guaranteed = pod(&shop, "guaranteed", json!({ASKS: "replicated"}));
-    guaranteed["spec"]["resources"] = json!({"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "1", "memory": "512Mi"}});
+    guaranteed["spec"]["resources"] =
+        json!({"limits": {"cpu": "1", "memory": "512Mi"}, "requests": {"cpu": "1", "memory": "512Mi"}});
     assert_eq!(bed.created(&guaranteed)["status"]["qosClass"], "Guaranteed");
     let mut tight = pod(&shop, "tight", json!({ASKS: "failover"}));
     tight["spec"]["resources"] = json!({"limits": {"memory": "100Mi"}});

@@ -32,7 +32,11 @@ fn everything_passes_strict_validation_and_applies_twice_by_either_side() {
     }
     let said = bed.kubectl(&["apply", "-k", &folder("")]);
     assert!(said.ok, "{}", said.err);
-    assert!(said.out.lines().filter(|line| line.contains("webhookconfiguration")).all(|line| line.contains("unchanged")), "{}", said.out);
+    assert!(
+        said.out.lines().filter(|line| line.contains("webhookconfiguration")).all(|line| line.contains("unchanged")),
+        "{}",
+        said.out
+    );
 }
 
 #[test]
@@ -42,7 +46,10 @@ fn objects_are_accepted_in_any_order() {
     assert!(objects.len() > 15, "{}", objects.len());
     objects.reverse();
     for object in &objects {
-        let said = bed.kubectl_on(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts"], object);
+        let said = bed.kubectl_on(
+            &["apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts"],
+            object,
+        );
         assert!(said.ok, "{}: {}", object["kind"], said.err);
     }
 }
@@ -91,8 +98,10 @@ fn caches_and_proxies_become_ready_under_pod_security_restricted() {
     bed.wait_for("three cache servers", set, |set| set["status"]["readyReplicas"] == 3);
     let daemons = "/apis/apps/v1/namespaces/cache/daemonsets/memcached-proxy";
     bed.wait_for("a proxy on each node", daemons, |set| set["status"]["numberReady"] == 3);
-    let (_, pods) = bed.control_plane.get("/api/v1/namespaces/cache/pods?labelSelector=memcached.io/cluster=memcached").unwrap();
-    let mut nodes: Vec<_> = pods["items"].as_array().unwrap().iter().map(|pod| pod["spec"]["nodeName"].to_string()).collect();
+    let (_, pods) =
+        bed.control_plane.get("/api/v1/namespaces/cache/pods?labelSelector=memcached.io/cluster=memcached").unwrap();
+    let mut nodes: Vec<_> =
+        pods["items"].as_array().unwrap().iter().map(|pod| pod["spec"]["nodeName"].to_string()).collect();
     nodes.sort();
     nodes.dedup();
     assert_eq!(nodes.len(), 3, "each server on a node of its own");
@@ -111,7 +120,8 @@ fn the_ca_bundle_is_put_in_place_and_repaired() {
     assert!(before.iter().all(|bundle| !bundle.is_empty() && *bundle == before[0]));
     // Entries that nothing else in these tests depends on for the moment that it takes.
     let broken = "[{\"op\": \"replace\", \"path\": \"/webhooks/4/clientConfig/caBundle\", \"value\": null}]";
-    let said = bed.kubectl(&["patch", "mutatingwebhookconfiguration", "memcached-injector", "--type=json", "--patch", broken]);
+    let said =
+        bed.kubectl(&["patch", "mutatingwebhookconfiguration", "memcached-injector", "--type=json", "--patch", broken]);
     assert!(said.ok, "{}", said.err);
     bed.wait_for("the caBundle to be repaired", path, |config| bundles(config) == before);
 }
@@ -121,10 +131,12 @@ fn the_injectors_own_identity_may_write_no_other_configmap() {
     let bed = Bed::shared();
     let shop = bed.namespace(json!({}), json!({}));
     let as_injector = ["create", "--as=system:serviceaccount:memcached-injector:memcached-injector"];
-    let map = |name: &str, immutable: bool, key: &str| {
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": shop}, "immutable": immutable, "data": {key: "x"}})
-    };
-    for wrong in [map("other", true, "library.lua"), map("memcached-proxy-x", false, "library.lua"), map("memcached-proxy-x", true, "app.conf")] {
+    let map = |name: &str, immutable: bool, key: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": shop}, "immutable": immutable, "data": {key: "x"}});
+    for wrong in [
+        map("other", true, "library.lua"),
+        map("memcached-proxy-x", false, "library.lua"),
+        map("memcached-proxy-x", true, "app.conf"),
+    ] {
         let said = bed.kubectl_on(&as_injector, &wrong);
         assert!(!said.ok && said.err.contains("memcached-injector-configmaps"), "{}", said.err);
     }

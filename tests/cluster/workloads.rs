@@ -18,7 +18,10 @@ fn pods_of_a_deployment_a_statefulset_and_a_daemonset_are_injected_and_ready() {
     let bed = Bed::shared();
     for (kind, spec) in [
         ("Deployment", json!({"replicas": 2, "selector": selector(), "template": template("replicated")})),
-        ("StatefulSet", json!({"replicas": 1, "serviceName": "web", "selector": selector(), "template": template("failover")})),
+        (
+            "StatefulSet",
+            json!({"replicas": 1, "serviceName": "web", "selector": selector(), "template": template("failover")}),
+        ),
         ("DaemonSet", json!({"selector": selector(), "template": template("sharded")})),
     ] {
         let shop = bed.namespace(json!({}), json!({}));
@@ -63,7 +66,8 @@ fn applying_a_workload_that_will_fail_warns_the_person_who_applies() {
     let shop = bed.namespace(json!({}), json!({}));
     let mut hopeless = template("replicatd");
     hopeless["spec"]["hostNetwork"] = json!(true);
-    let mut deployment = workload("Deployment", &shop, json!({"replicas": 0, "selector": selector(), "template": hopeless}));
+    let mut deployment =
+        workload("Deployment", &shop, json!({"replicas": 0, "selector": selector(), "template": hopeless}));
     deployment["metadata"]["annotations"] = json!({"memcached.io/port": "11311"});
     let said = bed.create(&deployment);
     assert!(said.ok, "{}", said.err);

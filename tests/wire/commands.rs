@@ -11,10 +11,7 @@ const CONVERSATION: &[(&str, &str)] = &[
     ("get a b\r\n", "VALUE a 5 1\r\nx\r\nEND\r\n"),
     ("add a 0 0 1\r\ny\r\n", "NOT_STORED\r\n"),
     ("add b 7 100 2\r\nyy\r\n", "STORED\r\n"),
-    (
-        "get a b\r\n",
-        "VALUE a 5 1\r\nx\r\nVALUE b 7 2\r\nyy\r\nEND\r\n",
-    ),
+    ("get a b\r\n", "VALUE a 5 1\r\nx\r\nVALUE b 7 2\r\nyy\r\nEND\r\n"),
     ("replace c 0 0 1\r\nz\r\n", "NOT_STORED\r\n"),
     ("replace a 6 0 2\r\nxx\r\n", "STORED\r\n"),
     ("append a 0 0 1\r\n>\r\n", "STORED\r\n"),
@@ -28,10 +25,7 @@ const CONVERSATION: &[(&str, &str)] = &[
     ("decr n 3\r\n", "7\r\n"),
     ("decr n 100\r\n", "0\r\n"),
     ("incr nobody 1\r\n", "NOT_FOUND\r\n"),
-    (
-        "incr a 1\r\n",
-        "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
-    ),
+    ("incr a 1\r\n", "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
     ("touch n 100\r\n", "TOUCHED\r\n"),
     ("touch nobody 100\r\n", "NOT_FOUND\r\n"),
     ("gat 100 n\r\n", "VALUE n 0 2\r\n0 \r\nEND\r\n"),
@@ -59,10 +53,7 @@ const CONVERSATION: &[(&str, &str)] = &[
     ("mg a v q\r\nmg nobody v q\r\n", "VA 4\r\n<xx>\r\n"),
     ("delete a\r\n", "DELETED\r\n"),
     ("delete a\r\n", "NOT_FOUND\r\n"),
-    (
-        "get a b n\r\n",
-        "VALUE b 7 2\r\nyy\r\nVALUE n 0 2\r\n4 \r\nEND\r\n",
-    ),
+    ("get a b n\r\n", "VALUE b 7 2\r\nyy\r\nVALUE n 0 2\r\n4 \r\nEND\r\n"),
     ("mg b t\r\n", "HD t100\r\n"),
     ("mg lease N30 v t\r\n", "VA 0 t30 W\r\n\r\n"),
     ("mg lease N30 v\r\n", "VA 0 Z\r\n\r\n"),
@@ -76,22 +67,10 @@ const PIPELINED: &[(&str, &str)] = &[
         "set p 0 0 1 noreply\r\n1\r\nadd p2 0 0 1 noreply\r\n2\r\nget p p2\r\n",
         "VALUE p 0 1\r\n1\r\nVALUE p2 0 1\r\n2\r\nEND\r\n",
     ),
-    (
-        "incr p 1 noreply\r\ndelete p2 noreply\r\nget p p2\r\n",
-        "VALUE p 0 1\r\n2\r\nEND\r\n",
-    ),
-    (
-        "md nobody q\r\nms q 1 q\r\n1\r\nma q q\r\nmg q v\r\n",
-        "NF\r\nVA 1\r\n2\r\n",
-    ),
-    (
-        "set d 0 0 1\r\n1\r\ndelete d\r\nget d\r\n",
-        "STORED\r\nDELETED\r\nEND\r\n",
-    ),
-    (
-        "ms d 1\r\n1\r\nma d v\r\nget d\r\n",
-        "HD\r\nVA 1\r\n2\r\nVALUE d 0 1\r\n2\r\nEND\r\n",
-    ),
+    ("incr p 1 noreply\r\ndelete p2 noreply\r\nget p p2\r\n", "VALUE p 0 1\r\n2\r\nEND\r\n"),
+    ("md nobody q\r\nms q 1 q\r\n1\r\nma q q\r\nmg q v\r\n", "NF\r\nVA 1\r\n2\r\n"),
+    ("set d 0 0 1\r\n1\r\ndelete d\r\nget d\r\n", "STORED\r\nDELETED\r\nEND\r\n"),
+    ("ms d 1\r\n1\r\nma d v\r\nget d\r\n", "HD\r\nVA 1\r\n2\r\nVALUE d 0 1\r\n2\r\nEND\r\n"),
 ];
 
 /// Holds the conversation.
@@ -103,35 +82,23 @@ fn hold(client: &mut Client, conversation: &[(&str, &str)]) {
     for (request, expected) in conversation {
         let got = client.text(request);
         let (request, told) = (request.escape_debug(), got.escape_debug());
-        assert!(
-            alike(&got, expected),
-            "\nsent     {request}\nexpected {}\ngot      {told}\n",
-            expected.escape_debug()
-        );
+        assert!(alike(&got, expected), "\nsent     {request}\nexpected {}\ngot      {told}\n", expected.escape_debug());
     }
 }
 
 /// The same but for cas ids, and for lifetimes that have lost a second.
 fn alike(got: &str, expected: &str) -> bool {
-    let (got, expected): (Vec<&str>, Vec<&str>) =
-        (got.split(' ').collect(), expected.split(' ').collect());
+    let (got, expected): (Vec<&str>, Vec<&str>) = (got.split(' ').collect(), expected.split(' ').collect());
     got.len() == expected.len()
         && got.iter().zip(&expected).all(|(got, expected)| {
             let (word, tail) = expected.split_once("\r\n").unwrap_or((expected, ""));
             let (got_word, got_tail) = got.split_once("\r\n").unwrap_or((got, ""));
             let number = |text: &str| text.parse::<u64>().ok();
-            let same = match (
-                word.strip_suffix('#'),
-                word.strip_prefix('t').and_then(number),
-            ) {
-                (Some(before), _) => got_word
-                    .strip_prefix(before)
-                    .and_then(number)
-                    .is_some_and(|id| id > 0),
-                (None, Some(ttl)) => got_word
-                    .strip_prefix('t')
-                    .and_then(number)
-                    .is_some_and(|left| left == ttl || left + 1 == ttl),
+            let same = match (word.strip_suffix('#'), word.strip_prefix('t').and_then(number)) {
+                (Some(before), _) => got_word.strip_prefix(before).and_then(number).is_some_and(|id| id > 0),
+                (None, Some(ttl)) => {
+                    got_word.strip_prefix('t').and_then(number).is_some_and(|left| left == ttl || left + 1 == ttl)
+                }
                 (None, None) => got_word == word,
             };
             same && got_tail == tail
@@ -171,13 +138,7 @@ fn replicated_on_two_of_three_answers_as_one_memcached() {
 
 #[test]
 fn replicated_over_aligned_lists_answers_as_one_memcached() {
-    converse_through(
-        &Layout {
-            lists: 2,
-            ..Layout::replicated(2)
-        },
-        4,
-    );
+    converse_through(&Layout { lists: 2, ..Layout::replicated(2) }, 4);
 }
 
 #[test]
@@ -198,23 +159,12 @@ fn failover_with_internal_memory_answers_as_one_memcached() {
 
 #[test]
 fn failover_before_a_replicated_cluster_answers_as_one_memcached() {
-    converse_through(
-        &Layout {
-            copies: 3,
-            ..Layout::failover("internal", 10)
-        },
-        3,
-    );
+    converse_through(&Layout { copies: 3, ..Layout::failover("internal", 10) }, 3);
 }
 
 #[test]
 fn cas_ids_are_honest_from_gets_to_cas() {
-    for layout in [
-        Layout::sharded(),
-        Layout::replicated(3),
-        Layout::fastest(3),
-        Layout::failover("internal", 10),
-    ] {
+    for layout in [Layout::sharded(), Layout::replicated(3), Layout::fastest(3), Layout::failover("internal", 10)] {
         let servers = servers(3);
         let proxy = Proxy::start(&layout.config(&servers, 1));
         let (mut one, mut two) = (proxy.client(), proxy.client());

@@ -10,10 +10,7 @@ fn every_mode() -> Vec<(Vec<Server>, Proxy)> {
         Layout::replicated(2),
         Layout::fastest(3),
         Layout::failover("internal", 10),
-        Layout {
-            copies: 2,
-            ..Layout::failover("internal", 10)
-        },
+        Layout { copies: 2, ..Layout::failover("internal", 10) },
     ]
     .iter()
     .map(|layout| {
@@ -29,29 +26,13 @@ fn keys_of_250_bytes_work_and_longer_ones_are_refused() {
     let key = "k".repeat(250);
     for (_servers, proxy) in every_mode() {
         let mut client = proxy.client();
-        client.ask(
-            format!("set {key} 4294967295 2592000 1\r\n5\r\n"),
-            "STORED\r\n",
-        );
-        client.ask(
-            format!("incr {key} 18446744073709551610\r\n"),
-            "18446744073709551615\r\n",
-        );
-        client.ask(
-            format!("get {key}\r\n"),
-            format!("VALUE {key} 4294967295 20\r\n18446744073709551615\r\nEND\r\n"),
-        );
+        client.ask(format!("set {key} 4294967295 2592000 1\r\n5\r\n"), "STORED\r\n");
+        client.ask(format!("incr {key} 18446744073709551610\r\n"), "18446744073709551615\r\n");
+        client.ask(format!("get {key}\r\n"), format!("VALUE {key} 4294967295 20\r\n18446744073709551615\r\nEND\r\n"));
         client.ask(format!("append {key} 0 0 1\r\n!\r\n"), "STORED\r\n");
-        client.ask(
-            format!("mg {key} f k s\r\n"),
-            format!("HD f4294967295 k{key} s21\r\n"),
-        );
+        client.ask(format!("mg {key} f k s\r\n"), format!("HD f4294967295 k{key} s21\r\n"));
         client.ask(format!("delete {key}\r\n"), "DELETED\r\n");
-        assert!(
-            client
-                .text(format!("get {key}k\r\n"))
-                .starts_with("CLIENT_ERROR")
-        );
+        assert!(client.text(format!("get {key}k\r\n")).starts_with("CLIENT_ERROR"));
     }
 }
 
@@ -61,32 +42,14 @@ fn values_come_back_whole_up_to_the_item_limit() {
         let mut client = proxy.client();
         for size in [0, 1, 1000, 8190, 16384, 100_000, 1_000_000, 1_048_000] {
             let value: Vec<u8> = (0..size).map(|at| (at * 31 % 251) as u8).collect();
-            let set = [
-                format!("set big 1 0 {size}\r\n").as_bytes(),
-                &value,
-                b"\r\n",
-            ]
-            .concat();
-            let got = [
-                format!("VALUE big 1 {size}\r\n").as_bytes(),
-                &value,
-                b"\r\nEND\r\n",
-            ]
-            .concat();
+            let set = [format!("set big 1 0 {size}\r\n").as_bytes(), &value, b"\r\n"].concat();
+            let got = [format!("VALUE big 1 {size}\r\n").as_bytes(), &value, b"\r\nEND\r\n"].concat();
             client.ask(&set, "STORED\r\n");
             client.ask("get big\r\n", &got); // in failover mode: from the cluster
             client.ask("get big\r\n", &got); // and from the local cache
-            client.ask(
-                "mg big v\r\n",
-                [format!("VA {size}\r\n").as_bytes(), &value, b"\r\n"].concat(),
-            );
+            client.ask("mg big v\r\n", [format!("VA {size}\r\n").as_bytes(), &value, b"\r\n"].concat());
         }
-        let too_large = [
-            b"set big 0 0 1048577\r\n".as_slice(),
-            &vec![b'x'; 1_048_577],
-            b"\r\n",
-        ]
-        .concat();
+        let too_large = [b"set big 0 0 1048577\r\n".as_slice(), &vec![b'x'; 1_048_577], b"\r\n"].concat();
         client.ask(&too_large, "SERVER_ERROR object too large for cache\r\n");
         client.ask("get big\r\n", "END\r\n"); // as one memcached does
     }
@@ -99,31 +62,15 @@ fn large_values_move_to_an_emptied_server_whole() {
     let mut client = proxy.client();
     let value = vec![b'x'; 900_000];
     for key in 0..8 {
-        client.ask(
-            [
-                format!("set k{key} 0 0 {}\r\n", value.len()).as_bytes(),
-                &value,
-                b"\r\n",
-            ]
-            .concat(),
-            "STORED\r\n",
-        );
+        client.ask([format!("set k{key} 0 0 {}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat(), "STORED\r\n");
     }
     servers[0].restart_empty();
     proxy.wait_all_up();
     for key in 0..8 {
-        let got = [
-            format!("VALUE k{key} 0 {}\r\n", value.len()).as_bytes(),
-            &value,
-            b"\r\nEND\r\n",
-        ]
-        .concat();
+        let got = [format!("VALUE k{key} 0 {}\r\n", value.len()).as_bytes(), &value, b"\r\nEND\r\n"].concat();
         client.ask(format!("get k{key}\r\n"), got);
     }
-    assert!(
-        servers[0].client().stat("curr_items") > 0,
-        "nothing came back"
-    );
+    assert!(servers[0].client().stat("curr_items") > 0, "nothing came back");
 }
 
 #[test]
@@ -131,18 +78,9 @@ fn binary_keys_in_base64_work() {
     // "dGhlIGtleQ==" is "the key", which has a space
     const CONVERSATION: [(&str, &str); 9] = [
         ("ms dGhlIGtleQ== 2 b\r\nhi\r\n", "HD\r\n"),
-        (
-            "mg dGhlIGtleQ== b v k\r\n",
-            "VA 2 kdGhlIGtleQ== b\r\nhi\r\n",
-        ),
-        (
-            "mg dGhlIGtleQ== b v k\r\n",
-            "VA 2 kdGhlIGtleQ== b\r\nhi\r\n",
-        ),
-        (
-            "ms dGhlIGtleQ== 1 b ME k\r\nx\r\n",
-            "NS kdGhlIGtleQ== b\r\n",
-        ),
+        ("mg dGhlIGtleQ== b v k\r\n", "VA 2 kdGhlIGtleQ== b\r\nhi\r\n"),
+        ("mg dGhlIGtleQ== b v k\r\n", "VA 2 kdGhlIGtleQ== b\r\nhi\r\n"),
+        ("ms dGhlIGtleQ== 1 b ME k\r\nx\r\n", "NS kdGhlIGtleQ== b\r\n"),
         ("ms dGhlIGtleQ== 1 b MA\r\n!\r\n", "HD\r\n"),
         ("mg dGhlIGtleQ== v b\r\n", "VA 3\r\nhi!\r\n"),
         ("mg dGhlIGtleQ== T30 b\r\n", "HD\r\n"),
@@ -171,10 +109,7 @@ fn an_emptied_server_gets_binary_keys_back() {
         servers[emptied].restart_empty();
         proxy.wait_all_up();
         client.ask("mg dGhlIGtleQ== b v\r\n", "VA 2\r\nhi\r\n");
-        client.ask(
-            "ma dGhlIGtleQ== b\r\n",
-            "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
-        );
+        client.ask("ma dGhlIGtleQ== b\r\n", "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n");
         client.ask("ms dGhlIGtleQ== 2 b\r\nhi\r\n", "HD\r\n");
     }
 }

@@ -20,10 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "after {PATIENCE:?} still not: {what}"
-        );
+        assert!(start.elapsed() < PATIENCE, "after {PATIENCE:?} still not: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -34,14 +31,9 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "wire-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("wire-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path)
-            .unwrap_or_else(|err| panic!("creating {}: {err}", path.display()));
+        fs::create_dir_all(&path).unwrap_or_else(|err| panic!("creating {}: {err}", path.display()));
         Folder(path)
     }
 
@@ -77,12 +69,7 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|err| {
-                panic!(
-                    "starting {}: {err}; set MEMCACHED to a memcached >= 1.6.40",
-                    program()
-                )
-            });
+            .unwrap_or_else(|err| panic!("starting {}: {err}; set MEMCACHED to a memcached >= 1.6.40", program()));
         Process { child, folder }
     }
 
@@ -98,23 +85,15 @@ impl Process {
                 panic!("{} ended with {status}:\n{}", program(), self.log());
             }
             let ports = fs::read_to_string(self.folder.file("ports")).unwrap_or_default();
-            port = ports
-                .lines()
-                .find_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok());
+            port = ports.lines().find_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok());
             port.is_some()
         });
         port.unwrap_or_default()
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
-            .status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "kill -{name} {}",
-            self.child.id()
-        );
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {}", self.child.id());
     }
 }
 
@@ -191,37 +170,20 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn sharded() -> Layout {
-        Layout {
-            mode: "sharded",
-            consistency: "coherent",
-            copies: 1,
-            lists: 1,
-            local_cache: None,
-        }
+        Layout { mode: "sharded", consistency: "coherent", copies: 1, lists: 1, local_cache: None }
     }
 
     pub(crate) fn replicated(copies: usize) -> Layout {
-        Layout {
-            mode: "replicated",
-            copies,
-            ..Layout::sharded()
-        }
+        Layout { mode: "replicated", copies, ..Layout::sharded() }
     }
 
     pub(crate) fn fastest(copies: usize) -> Layout {
-        Layout {
-            consistency: "fastest",
-            ..Layout::replicated(copies)
-        }
+        Layout { consistency: "fastest", ..Layout::replicated(copies) }
     }
 
     /// `ttl` in seconds; `server` may be `internal`.
     pub(crate) fn failover(server: &str, ttl: u32) -> Layout {
-        Layout {
-            mode: "failover",
-            local_cache: Some((server.to_owned(), ttl)),
-            ..Layout::sharded()
-        }
+        Layout { mode: "failover", local_cache: Some((server.to_owned(), ttl)), ..Layout::sharded() }
     }
 
     /// The text of `config.lua`.
@@ -229,19 +191,13 @@ impl Layout {
         let lists: Vec<String> = servers
             .chunks(servers.len() / self.lists)
             .map(|list| {
-                let names: Vec<String> = list
-                    .iter()
-                    .map(|server| format!("\"{}\"", server.address()))
-                    .collect();
+                let names: Vec<String> = list.iter().map(|server| format!("\"{}\"", server.address())).collect();
                 format!("{{ {} }}", names.join(", "))
             })
             .collect();
-        let local = self
-            .local_cache
-            .as_ref()
-            .map_or(String::new(), |(server, ttl)| {
-                format!("  local_cache = {{ server = \"{server}\", ttl = {ttl} }},\n")
-            });
+        let local = self.local_cache.as_ref().map_or(String::new(), |(server, ttl)| {
+            format!("  local_cache = {{ server = \"{server}\", ttl = {ttl} }},\n")
+        });
         format!(
             "-- memcached-injector: {mode} on cache/memcached, ring epoch {epoch}\n{{\n  format = 1,\n  mode = \"{mode}\",\n  \
              cluster = \"cache/memcached\",\n  epoch = {epoch},\n  consistency = \"{consistency}\",\n  copies = {copies},\n  \
@@ -297,11 +253,7 @@ impl Proxy {
         fs::write(&file, lua).expect("writing the library");
         fs::write(folder.file("config.lua"), config).expect("writing the configuration");
         let config_file = folder.file("config.lua");
-        let options = format!(
-            "proxy_config={},proxy_arg={}",
-            file.display(),
-            config_file.display()
-        );
+        let options = format!("proxy_config={},proxy_arg={}", file.display(), config_file.display());
         Process::start(&["-p", "-1", "-m", "64", "-o", &options], folder)
     }
 
@@ -330,16 +282,12 @@ impl Proxy {
 
     /// Waits until the log has `text` at least `count` times.
     pub(crate) fn wait_log(&self, text: &str, count: usize) {
-        wait_for(&format!("{count} x {text:?} in the log"), || {
-            self.log().matches(text).count() >= count
-        });
+        wait_for(&format!("{count} x {text:?} in the log"), || self.log().matches(text).count() >= count);
     }
 
     /// Waits until no server counts as down.
     pub(crate) fn wait_all_up(&self) {
-        wait_for("the proxy sees all its servers", || {
-            !self.client().stats("proxybe").contains("bad_")
-        });
+        wait_for("the proxy sees all its servers", || !self.client().stats("proxybe").contains("bad_"));
     }
 }
 
@@ -350,32 +298,22 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(port: u16) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", port))
-            .unwrap_or_else(|err| panic!("dialling port {port}: {err}"));
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a read timeout");
+        let stream =
+            TcpStream::connect(("127.0.0.1", port)).unwrap_or_else(|err| panic!("dialling port {port}: {err}"));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
         stream.set_nodelay(true).expect("no delay");
         Client { stream }
     }
 
     pub(crate) fn send(&mut self, request: &[u8]) {
-        self.stream
-            .write_all(request)
-            .unwrap_or_else(|err| panic!("sending {}: {err}", short(request)));
+        self.stream.write_all(request).unwrap_or_else(|err| panic!("sending {}: {err}", short(request)));
     }
 
     /// Reads exactly `answer`, and nothing more is on its way: a `mn` behind the request marks the end.
     pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>, answer: impl AsRef<[u8]>) {
         let (request, answer) = (request.as_ref(), answer.as_ref());
         let got = self.exchange(request);
-        assert!(
-            got == answer,
-            "\nsent     {}\nexpected {}\ngot      {}\n",
-            short(request),
-            short(answer),
-            short(&got)
-        );
+        assert!(got == answer, "\nsent     {}\nexpected {}\ngot      {}\n", short(request), short(answer), short(&got));
     }
 
     /// The answer to `request`, whatever it is.
@@ -386,17 +324,9 @@ impl Client {
         let mut buffer = [0; 65536];
         while !got.ends_with(b"MN\r\n") {
             match self.stream.read(&mut buffer) {
-                Ok(0) => panic!(
-                    "connection closed after {}; it had answered {}",
-                    short(request),
-                    short(&got)
-                ),
+                Ok(0) => panic!("connection closed after {}; it had answered {}", short(request), short(&got)),
                 Ok(size) => got.extend_from_slice(&buffer[..size]),
-                Err(err) => panic!(
-                    "no answer to {}: {err}; so far {}",
-                    short(request),
-                    short(&got)
-                ),
+                Err(err) => panic!("no answer to {}: {err}; so far {}", short(request), short(&got)),
             }
         }
         got.truncate(got.len() - 4);
@@ -415,22 +345,13 @@ impl Client {
     /// A counter of `stats`.
     pub(crate) fn stat(&mut self, name: &str) -> u64 {
         let all = self.text("stats\r\n");
-        let line = all
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
-        line.and_then(|value| value.trim().parse().ok())
-            .unwrap_or_else(|| panic!("no number {name} in {all}"))
+        let line = all.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no number {name} in {all}"))
     }
 }
 
 /// Enough of some bytes to see what they are.
 fn short(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(300)])
-        .escape_debug()
-        .to_string();
-    if bytes.len() > 300 {
-        format!("{text}... ({} bytes)", bytes.len())
-    } else {
-        text
-    }
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).escape_debug().to_string();
+    if bytes.len() > 300 { format!("{text}... ({} bytes)", bytes.len()) } else { text }
 }

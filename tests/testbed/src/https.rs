@@ -89,13 +89,27 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<(u16, String)> {
+        let mut response = self.send(path, content_type, body)?;
+        let body = response.body_mut().read_to_string().with_context(|| format!("read the answer to POST {path}"))?;
+        Ok((response.status().as_u16(), body))
+    }
+
+    /// POST of raw bytes; returns status and the value of a response header, if the answer has it.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn post_for_header(&self, path: &str, body: &[u8], header: &str) -> Result<(u16, Option<String>)> {
+        let response = self.send(path, "application/json", body)?;
+        let value = response.headers().get(header).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((response.status().as_u16(), value))
+    }
+
+    fn send(&self, path: &str, content_type: &str, body: &[u8]) -> Result<ureq::http::Response<ureq::Body>> {
         let mut request = self.agent.post(format!("{}{path}", self.base)).header("Content-Type", content_type);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let mut response = request.send(body).with_context(|| format!("POST {}{path}", self.base))?;
-        let body = response.body_mut().read_to_string().with_context(|| format!("read the answer to POST {path}"))?;
-        Ok((response.status().as_u16(), body))
+        request.send(body).with_context(|| format!("POST {}{path}", self.base))
     }
 
     /// DELETE; returns the status.

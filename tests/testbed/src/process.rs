@@ -16,7 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::process::{Pid, Signal, getppid, kill_process_group, set_parent_process_death_signal};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, getppid, kill_process_group, set_parent_process_death_signal};
 
 use crate::wait::{self, Look};
 

@@ -29,11 +29,13 @@ pub fn injector_binary() -> Result<PathBuf> {
     }
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace_root()).stdin(Stdio::null()).stdout(Stdio::piped());
-    command.args(["build", "--package", NAME, "--bin", NAME, "--message-format", "json-render-diagnostics"]);
+    // Not --package: both crates together share one set of features, so that `cargo demo` and `cargo test` build the
+    // dependencies once and not three times.
+    command.args(["build", "--bin", NAME, "--message-format", "json-render-diagnostics"]);
     let build = process::spawn_bound_to_us(command).context("start cargo")?;
     let output = build.wait_with_output().context("wait for cargo")?;
     if !output.status.success() {
-        bail!("`cargo build --package {NAME} --bin {NAME}` failed ({})", output.status);
+        bail!("`cargo build --bin {NAME}` failed ({})", output.status);
     }
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let executable =

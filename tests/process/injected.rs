@@ -1,0 +1,137 @@
+//! The injected containers' real commands, as the patch has them, serve an app from three real memcached servers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testbed::admission::{Verdict, admit};
+use testbed::client::Client;
+use testbed::parts::injector::{Injector, library_config_maps};
+use testbed::parts::kubelet::{Host, Pod};
+use testbed::parts::memcached::Server;
+use testbed::wait::{Look, until};
+use testbed::{folder::RunFolder, ports};
+
+use crate::binary;
+
+/// The proxy looks at its file every second or two; four times that.
+const RELOAD: Duration = Duration::from_secs(8);
+
+struct Bed {
+    servers: Vec<Server>,
+    pod: Value,
+    sidecars: Pod,
+    _ports: Vec<ports::Port>,
+}
+
+/// Admits a pod with these annotations by the real webhook and starts what it was given.
+fn start(mut annotations: Value) -> Bed {
+    let webhook = Injector::standalone(binary(), &[]).unwrap();
+    let servers: Vec<Server> = (0..3).map(|_| Server::start().unwrap()).collect();
+    let ports = ports::free_run(2).unwrap();
+    annotations["memcached.io/port"] = json!(ports[0].number().to_string());
+    let asks = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "shop", "annotations": annotations},
+        "spec": {"containers": [{"name": "app"}]},
+    });
+    let Verdict::Allowed(admitted) = admit(&webhook, "/inject", &asks, "shop").unwrap() else { panic!("denied") };
+    let folder = RunFolder::new("manifest").unwrap();
+    let manifest = folder.write("pod.yaml", asks.to_string()).unwrap();
+    let config_maps = library_config_maps(binary(), &manifest).unwrap();
+    let host = Host { dns: dns(&servers), config_maps };
+    let sidecars = Pod::start(&admitted.pod, &host).unwrap();
+    Bed { servers, pod: admitted.pod, sidecars, _ports: ports }
+}
+
+fn dns(servers: &[Server]) -> BTreeMap<String, SocketAddr> {
+    let name = |ordinal| format!("memcached-{ordinal}.memcached-headless.cache.svc.cluster.local.:11211");
+    servers.iter().enumerate().map(|(ordinal, server)| (name(ordinal), server.address())).collect()
+}
+
+fn items(bed: &Bed) -> Vec<u64> {
+    bed.servers.iter().map(|server| server.stat("curr_items").unwrap()).collect()
+}
+
+fn serves(bed: &Bed) {
+    let mut app = Client::new(bed.sidecars.address());
+    for number in 0..60_u32 {
+        let (key, value) = (format!("key-{number}"), format!("value-{number}"));
+        assert!(app.set(&key, value.as_bytes(), number, 0).unwrap());
+        let item = app.get(&key).unwrap().unwrap();
+        assert_eq!((item.value.as_slice(), item.flags), (value.as_bytes(), number));
+    }
+    assert!(app.delete("key-0").unwrap());
+    assert!(app.get("key-0").unwrap().is_none());
+}
+
+#[test]
+fn replicated_keeps_every_key_on_every_server() {
+    let bed = start(json!({"memcached.io/mode": "replicated"}));
+    serves(&bed);
+    assert_eq!(items(&bed), [59, 59, 59]);
+}
+
+#[test]
+fn sharded_keeps_every_key_on_one_server() {
+    let bed = start(json!({"memcached.io/mode": "sharded"}));
+    serves(&bed);
+    assert_eq!(items(&bed).iter().sum::<u64>(), 59);
+    assert!(items(&bed).iter().all(|count| *count > 0), "{:?}", items(&bed));
+}
+
+#[test]
+fn failover_answers_from_the_local_container_and_from_the_proxys_own_memory() {
+    for place in ["container", "internal"] {
+        let bed = start(json!({"memcached.io/mode": "failover", "memcached.io/local-cache": place}));
+        serves(&bed);
+        let gets = || bed.servers.iter().map(|server| server.stat("cmd_get").unwrap()).sum::<u64>();
+        let mut app = Client::new(bed.sidecars.address());
+        app.get("key-1").unwrap().unwrap();
+        let before = gets();
+        for _ in 0..20 {
+            app.get("key-1").unwrap().unwrap();
+        }
+        assert_eq!(gets(), before, "{place}: a local hit asks no cluster");
+    }
+}
+
+#[test]
+fn a_changed_configuration_is_picked_up_live_and_a_broken_one_refused() {
+    let bed = start(json!({"memcached.io/mode": "replicated"}));
+    let mut app = Client::new(bed.sidecars.address());
+    assert!(app.set("before", b"1", 0, 0).unwrap());
+    let with = |config: &str| {
+        let mut pod = bed.pod.clone();
+        pod["metadata"]["annotations"]["memcached.io/proxy-config"] = json!(config);
+        pod
+    };
+    let good = bed.pod["metadata"]["annotations"]["memcached.io/proxy-config"].as_str().unwrap();
+    let log = || bed.sidecars.container("memcached-proxy").unwrap().log();
+    let logged = |what: &str| {
+        until(what, RELOAD, || {
+            let log = log();
+            Ok(if log.contains(what) { Look::Ready(()) } else { Look::NotYet(log) })
+        })
+        .unwrap();
+    };
+
+    bed.sidecars.update(&with(&good.replace("format = 1", "format = "))).unwrap();
+    logged("refused");
+    assert_eq!(app.get("before").unwrap().unwrap().value, b"1", "the last good one serves on");
+
+    let one_copy = good.replace("copies = 3", "copies = 1").replace("epoch = 1", "epoch = 2");
+    bed.sidecars.update(&with(&one_copy)).unwrap();
+    logged("epoch 2");
+    let before = items(&bed).iter().sum::<u64>();
+    until("a key to be written to one server only", RELOAD, || {
+        let key = format!("after-{}", items(&bed).iter().sum::<u64>());
+        let counted = items(&bed).iter().sum::<u64>();
+        app.set(&key, b"2", 0, 0)?;
+        let more = items(&bed).iter().sum::<u64>() - counted;
+        Ok(if more == 1 { Look::Ready(()) } else { Look::NotYet(format!("{more} copies")) })
+    })
+    .unwrap();
+    assert!(items(&bed).iter().sum::<u64>() > before);
+}
