@@ -186,7 +186,8 @@ mod tests {
     fn stays_within_its_size_and_says_what_it_is() {
         let library = library();
         assert!(library.text.starts_with("-- memcached-injector"), "{}", library.text);
-        assert!(library.text.len() <= 16 * 1024, "the library has {} bytes", library.text.len());
+        // a ConfigMap may have 1 MiB; this keeps growth a decision
+        assert!(library.text.len() <= 25 * 1024, "the library has {} bytes", library.text.len());
         assert_eq!(library.hash.len(), HASH_CHARS);
         assert_eq!(config_map_name(), format!("memcached-proxy-{}", library.hash));
     }
