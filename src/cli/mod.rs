@@ -5,6 +5,7 @@
 mod certs;
 mod files;
 mod inject;
+mod render;
 mod webhook;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ enum Command {
     Webhook(webhook::Args),
     /// Inject the workloads of a YAML stream, without a cluster
     Inject(inject::Args),
+    /// Print the proxy configuration of a mode, or the library that reads it
+    Render(render::Args),
     /// Make certificates by hand
     Certs(certs::Args),
 }
@@ -35,6 +38,7 @@ impl Cli {
         let result = match self.command {
             Command::Webhook(args) => webhook::run(args),
             Command::Inject(args) => inject::run(args),
+            Command::Render(args) => render::run(args),
             Command::Certs(args) => certs::run(args),
         };
         result.unwrap_or_else(|error| {

@@ -104,3 +104,15 @@ fn a_webhook_without_its_certificate_says_how_to_make_one() {
     assert_eq!(code, 1);
     assert!(err.contains("`memcached-injector certs` makes it"), "{err}");
 }
+
+#[test]
+fn render_prints_what_a_pod_would_get_and_the_library() {
+    let (code, out, err) = said(&["render", "--mode", "failover"], "");
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("mode = \"failover\",") && out.contains("local_cache = {"), "{out}");
+    let (code, out, _) = said(&["render", "--library"], "");
+    assert!(code == 0 && out.starts_with("-- memcached-injector"), "{out}");
+    let (code, out, err) = said(&["render", "--mode", "mirrored"], "");
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("\"mirrored\" is not a mode"), "{err}");
+}

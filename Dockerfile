@@ -1,0 +1,13 @@
+# The webhook's image: one static binary and nothing else.
+#   docker build --tag memcached-injector:0.1.0 .
+FROM rust:1-alpine AS build
+RUN apk add --no-cache musl-dev
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --bin memcached-injector
+
+FROM scratch
+COPY --from=build /src/target/release/memcached-injector /memcached-injector
+# A number, because a kubelet cannot tell that a name is not root.
+USER 65532:65532
+ENTRYPOINT ["/memcached-injector"]
