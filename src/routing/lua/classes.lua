@@ -1,0 +1,95 @@
+-- Command classes: what a command does to a key, and how a write is sent so that every copy gets the same cas id.
+-- Worker VM. Does not send anything.
+--   class    commands                                                                what a route may do with it
+--   READ     get gets mg me                                                          ask any copy
+--   TOUCH    gat gats touch, mg that touches or creates (T N R E)                    a read or overwrite that moves the lifetime
+--   STORE    set, plain ms                                                           overwrite: repeat at will
+--   REMOVE   delete, plain md                                                        repeat at will
+--   UPDATE   add replace append prepend cas incr decr ma, ms and md with conditions  decide at one server, once
+M.READ, M.TOUCH, M.STORE, M.REMOVE, M.UPDATE = 1, 2, 3, 4, 5
+local match, find, format = string.match, string.find, string.format
+
+-- flags that make more of a meta command than its name says
+local MG_TOUCHES <const> = "^%S+ +%S+.* [TNRE]"
+local MS_DECIDES <const> = "^%S+ +%S+.* [CIMEN]"
+local MD_DECIDES <const> = "^%S+ +%S+.* [CIxET]"
+
+local CLASS, MODE
+
+-- the constants exist in a worker VM only
+local function define()
+    CLASS = {
+        [mcp.CMD_GET] = M.READ, [mcp.CMD_GETS] = M.READ, [mcp.CMD_MG] = M.READ, [mcp.CMD_ME] = M.READ,
+        [mcp.CMD_GAT] = M.TOUCH, [mcp.CMD_GATS] = M.TOUCH, [mcp.CMD_TOUCH] = M.TOUCH,
+        [mcp.CMD_SET] = M.STORE, [mcp.CMD_MS] = M.STORE, [mcp.CMD_DELETE] = M.REMOVE, [mcp.CMD_MD] = M.REMOVE,
+    }
+    MODE = { -- text storage command -> flag of ms
+        [mcp.CMD_SET] = "", [mcp.CMD_CAS] = "", [mcp.CMD_ADD] = " ME", [mcp.CMD_REPLACE] = " MR",
+        [mcp.CMD_APPEND] = " MA", [mcp.CMD_PREPEND] = " MP",
+    }
+end
+
+function M.class(r, cmd)
+    if not CLASS then define() end
+    local class = CLASS[cmd] or M.UPDATE
+    if cmd == mcp.CMD_MG then
+        if find(r:raw_line(), MG_TOUCHES) then return M.TOUCH end
+    elseif cmd == mcp.CMD_MS then
+        if find(r:raw_line(), MS_DECIDES) then return M.UPDATE end
+    elseif cmd == mcp.CMD_MD then
+        if find(r:raw_line(), MD_DECIDES) then return M.UPDATE end
+    end
+    return class
+end
+
+-- must a miss read as a miss when no server answers?
+function M.reads(cmd)
+    return CLASS[cmd] == M.READ or cmd == mcp.CMD_GAT or cmd == mcp.CMD_GATS or cmd == mcp.CMD_MG
+end
+
+-- does it create what is not there? Then a lost authority must be refilled before, not after.
+function M.creates(r, cmd)
+    return cmd == mcp.CMD_ADD or find(r:raw_line(), "^m[agms] +%S+.* N%d")
+        or cmd == mcp.CMD_MS and find(r:raw_line(), "^ms +%S+.* M[Ee]")
+end
+
+-- the seconds to which a TOUCH moves the lifetime, or nil
+function M.lifetime(r, cmd)
+    local line = r:raw_line()
+    if cmd == mcp.CMD_TOUCH then return match(line, "^touch +%S+ +(%-?%d+)") end
+    if cmd == mcp.CMD_MG then return match(line, " T(%-?%d+)") end
+    return match(line, "^gats? +(%-?%d+)")
+end
+
+local function storage(r, cmd, id)
+    local flags, ttl, size, cas = match(r:raw_line(), "^%S+ +%S+ +(%d+) +(%-?%d+) +(%d+) *(%d*)")
+    if not flags or #flags > 10 or tonumber(flags) > 4294967295 or #ttl > 9 then return nil end
+    -- a too large ms removes the old item in every mode, a too large text add does not: leave the big ones as they are
+    if cmd ~= mcp.CMD_SET and #size > 5 or cmd == mcp.CMD_CAS and cas == "" then return nil end
+    local mode = cmd == mcp.CMD_CAS and " C" .. cas or MODE[cmd]
+    return mcp.request(format("ms %s %s F%s T%s E%s%s\r\n", r:key(), size, flags, ttl, id, mode), r)
+end
+
+local function number(r, cmd, id)
+    local delta = match(r:raw_line(), "^%S+ +%S+ +(%d+)")
+    if not delta or #delta > 19 then return nil end
+    return M.request(format("ma %s D%s M%s v E%s", r:key(), delta, cmd == mcp.CMD_INCR and "I" or "D", id))
+end
+
+-- the client's write -> what to send, its cas id (nil if it can't carry one), and how to translate the answer back:
+-- "word" for a text storage command, "number" for incr and decr, nil for a meta command
+function M.translate(r, cmd)
+    local id, q = M.new_id(), nil
+    if MODE[cmd] then
+        q = storage(r, cmd, id)
+        if q then return q, id, "word" end
+    elseif cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR then
+        q = number(r, cmd, id)
+        if q then return q, id, "number" end
+    elseif cmd == mcp.CMD_MS or cmd == mcp.CMD_MA and not r:has_flag("c") or cmd == mcp.CMD_MG and r:has_flag("N")
+        or cmd == mcp.CMD_MD and r:has_flag("I") then
+        -- not for `ma .. c`: when the number gets a digit longer, 1.6.45 reports another id than the E that it stores
+        if r:flag_add("E", id) then return r, id end
+    end
+    return r
+end

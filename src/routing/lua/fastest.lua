@@ -1,0 +1,27 @@
+-- replicated, fastest: reads ask all copies and take the first hit; writes go to all copies at once. Decisions (add, cas,
+-- incr, ...) and lifetimes are those of coherent.lua. Weaker than coherent: two clients may see two values for a moment,
+-- and concurrent writers may leave different ones. A read does not put back what a copy has lost. Worker VM.
+local GOOD = mcp.WAIT_GOOD
+
+-- a miss never wins over a hit, an error never over a miss
+local function read(t, r, cmd, key, list)
+    local rctx, handles, miss = t.rctx, t.H.cmd, nil
+    for i = 1, #list do rctx:enqueue(r, handles[list[i]]) end
+    rctx:wait_cond(1, GOOD)
+    for i = 1, #list do
+        local res, kind = rctx:result(handles[list[i]])
+        if kind == mcp.RES_GOOD then return res end
+        if kind == mcp.RES_OK or res and res:code() == mcp.MCMC_CODE_CLIENT_ERROR then miss = miss or res end
+    end
+    return miss or M.miss(t, r)
+end
+
+local function store(t, r, cmd, key, list)
+    local q, _, form = M.translate(r, cmd)
+    return M.best(t, r, cmd, t:all(q, "cmd", list), list, form)
+end
+
+M.fastest = {
+    [M.READ] = read, [M.TOUCH] = M.coherent[M.TOUCH], [M.STORE] = store, [M.REMOVE] = M.coherent[M.REMOVE],
+    [M.UPDATE] = M.coherent[M.UPDATE],
+}

@@ -1,0 +1,44 @@
+-- Items as they travel between servers: how they are asked for, read, put, and which cas id they carry. Worker VM.
+-- Does not decide when (coherent.lua, failover.lua).
+local state = memcached_proxy
+local match, sub, format = string.match, string.sub, string.format
+
+-- a request of our own
+function M.request(line, value) return mcp.request(line .. "\r\n", value) end
+
+-- value, client flags, lifetime and cas id of an item, without touching when it was last read
+function M.ask_item(key, b) return M.request("mg " .. key .. b .. " v f t c u") end
+function M.ask_id(key, b) return M.request("mg " .. key .. b .. " c u") end
+function M.remove_key(key, b) return M.request("md " .. key .. b) end
+function M.remove_id(key, b, id) return M.request("md " .. key .. b .. " C" .. id) end
+
+-- the answer to ask_id -> the id, or nil for a miss
+function M.id_of(res) return res:hit() and match(res:line() or "", "c(%d+)") end
+
+-- the answer to ask_item -> { value = with its \r\n, size, flags, ttl, id }, all strings; nil for a miss, an error, and
+-- what must not be copied: a stale or fetched-by-one item (W X Z) and one in its last second (T0 would mean for ever).
+-- raw_string is whole for every size; mcp.request(line, res) would stop at the first network read.
+function M.item(res)
+    if not res or not res:hit() then return nil end
+    local raw = res:raw_string()
+    local size, line, at = match(raw or "", "^VA (%d+) ([^\r\n]*)\r\n()")
+    if not size then return nil end
+    line = " " .. line
+    local value, ttl = sub(raw, at), match(line, " t(%-?%d+)")
+    if match(line, " [WXZ]") or ttl == "0" or #value ~= size + 2 then return nil end
+    return { value = value, size = size, flags = match(line, " f(%d+)"), ttl = ttl, id = match(line, " c(%d+)") }
+end
+
+-- the request that puts an item where none is (`add`), its lifetime and cas id kept. ttl: seconds, "-1" for ever
+function M.put_item(key, b, item, ttl)
+    return M.request(format("ms %s %s%s ME F%s%s E%s", key, item.size, b, item.flags, ttl == "-1" and "" or " T" .. ttl, item.id), item.value)
+end
+
+-- a cas id that all copies of one write carry: milliseconds since 1970 (41 bits), proxy (12), sequence (10); never 0,
+-- below 2^63. Never a server's own counter: after a failover another server's could repeat an id that a client holds.
+function M.new_id()
+    local now = mcp.time_real_millis()
+    if not state.node then state.node, state.sequence = M.hash(tostring(state) .. now .. tostring(M)) & 0xfff, 0 end
+    state.sequence = (state.sequence + 1) & 0x3ff
+    return format("%d", now << 22 | state.node << 10 | state.sequence)
+end

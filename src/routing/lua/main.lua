@@ -1,0 +1,41 @@
+-- The two functions that memcached calls. Configuration in, routes out.
+
+-- seconds and counts; read again at every reload. Equal settings and labels keep a server's connections over a reload.
+local function settings()
+    mcp.backend_connect_timeout(M.TIMEOUT)
+    mcp.backend_read_timeout(M.TIMEOUT)
+    mcp.backend_retry_waittime(1) -- less than 1 spins
+    mcp.backend_failure_limit(1) -- 0 would call a server down because of one client's bad request, which resets its connection
+    mcp.tcp_keepalive(true)
+end
+
+local function pool(server)
+    local host, port = M.address(server)
+    return mcp.pool({ mcp.backend({ label = server, host = host, port = port }) })
+end
+
+-- checked data -> the same with a pool for every server, numbered as order.lua does. Configuration VM.
+local function pools(conf)
+    settings()
+    local made, near = {}, nil
+    for _, servers in ipairs(conf.replicas) do
+        for _, server in ipairs(servers) do made[#made + 1] = pool(server) end
+    end
+    if conf.local_cache and conf.local_cache.server ~= "internal" then near = pool(conf.local_cache.server) end
+    return { conf = conf, pools = made, near = near }
+end
+
+-- Configuration VM, at start and at every reload.
+function mcp_config_pools() return M.load(mcp.start_arg, pools) end
+
+-- Worker VM, at start and at every reload.
+function mcp_config_routes(made)
+    local conf = made.conf
+    local order = M.order(conf.replicas, conf.copies)
+    local commands = conf.consistency == "fastest" and conf.copies > 1 and M.fastest or M.coherent
+    local route = M.copies(made.pools, order, conf.copies, commands, conf.mode)
+    if conf.mode == "failover" then
+        route = M.failover(made.near or mcp.internal_handler, route, conf.local_cache.ttl)
+    end
+    mcp.attach(mcp.CMD_ANY_STORAGE, route)
+end
