@@ -1,6 +1,6 @@
 //! The limits of the protocol, in every mode: keys of 250 bytes, values to the item limit, binary keys, silence.
 
-use crate::proxy::{Layout, Proxy, Server, servers};
+use crate::proxy::{Layout, Proxy, Server, servers, wait_for};
 
 /// Every mode in front of three servers.
 fn every_mode() -> Vec<(Vec<Server>, Proxy)> {
@@ -186,10 +186,13 @@ fn noreply_stays_silent_also_about_errors() {
         client.ask("set a 0 0 1 noreply\r\nx\r\n", "");
         client.ask("incr a 1 noreply\r\n", ""); // not a number
         client.ask(
-            "add a 0 0 1 noreply\r\ny\r\ncas a 0 0 1 1 noreply\r\nz\r\n\
-             touch a 100 noreply\r\ndelete nobody noreply\r\nappend a 0 0 1 noreply\r\n!\r\nget a\r\n",
-            "VALUE a 0 2\r\nx!\r\nEND\r\n",
+            "add a 0 0 1 noreply\r\ny\r\ncas a 0 0 1 1 noreply\r\nz\r\ntouch a 100 noreply\r\n\
+             delete nobody noreply\r\nappend a 0 0 1 noreply\r\n!\r\n",
+            "",
         );
+        wait_for("the append is seen", || {
+            client.text("get a\r\n") == "VALUE a 0 2\r\nx!\r\nEND\r\n"
+        });
         client.ask("md noreply\r\n", "NF\r\n"); // here it is a key
     }
 }

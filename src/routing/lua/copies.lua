@@ -114,7 +114,7 @@ end
 -- Not by a look before the command: a read that the client sent behind it would overtake it.
 function Copies:create(q, list, key, b, id)
     local rctx, look, found = self.rctx, self.H.look, {}
-    for i = 1, #list do rctx:enqueue(M.ask_item(key, b), look[list[i]]) end
+    for i = 1, #list do rctx:enqueue((i == 1 and M.ask_id or M.ask_item)(key, b), look[list[i]]) end
     rctx:enqueue(q, self.H.cmd[list[1]])
     rctx:wait_cond(#list + 1, ANY) -- not one by one: an answer that fails meanwhile can't be waited for any more
     local res, p, done = self:once(q, list, key, b, id, true)
@@ -161,8 +161,14 @@ function Copies:publish(key, b, p, list, copy)
     if copy then self.rctx:enqueue(M.ask_item(key, b), self.H.fresh[p]) end
     self:all(M.remove_key(key, b), "drop", list, p, copy and 1)
     if not copy then return end
-    local item = M.item(self.rctx:result(self.H.fresh[p]))
-    if item then
+    local fresh = self.rctx:result(self.H.fresh[p])
+    local item = M.item(fresh)
+    if not item then
+        -- an item that stayed stale: our look took the token of the client that is to refresh it; give it back, same id
+        local line = fresh and fresh:hit() and " " .. (fresh:line() or "") or ""
+        local won = string.find(line, " W") and string.match(line, " c(%d+)")
+        if won then self:ask(M.request("md " .. key .. b .. " I C" .. won .. " E" .. won), p, "put") end
+    else
         self:all(M.put_item(key, b, item, item.ttl), "copy", list, p)
         self:confirm(key, b, p, list, item.id, "last")
     end

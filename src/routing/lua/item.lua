@@ -8,12 +8,13 @@ function M.request(line, value) return mcp.request(line .. "\r\n", value) end
 
 -- value, client flags, lifetime and cas id of an item, without touching when it was last read
 function M.ask_item(key, b) return M.request("mg " .. key .. b .. " v f t c u") end
-function M.ask_id(key, b) return M.request("mg " .. key .. b .. " c u") end
+-- `me`, because any mg of a stale item takes the token of the client that is to refresh it; but 1.6.45's finds no binary key
+function M.ask_id(key, b) return M.request(b == "" and "me " .. key or "mg " .. key .. b .. " c u") end
 function M.remove_key(key, b) return M.request("md " .. key .. b) end
 function M.remove_id(key, b, id) return M.request("md " .. key .. b .. " C" .. id) end
 
 -- the answer to ask_id -> the id, or nil for a miss
-function M.id_of(res) return res:hit() and match(res:line() or "", "c(%d+)") end
+function M.id_of(res) return res:hit() and match(res:line() or "", "%f[%w]c[as=]*(%d+)") end
 
 -- the answer to ask_item -> { value = with its \r\n, size, flags, ttl, id }, all strings; nil for a miss, an error, and
 -- what must not be copied: a stale or fetched-by-one item (W X Z) and one in its last second (T0 would mean for ever).
