@@ -167,8 +167,8 @@ fn an_emptied_server_gets_binary_keys_back() {
     let proxy = Proxy::start(&Layout::replicated(2).config(&servers, 1));
     let mut client = proxy.client();
     client.ask("ms dGhlIGtleQ== 2 b\r\nhi\r\n", "HD\r\n");
-    for emptied in 0..2 {
-        servers[emptied].restart_empty();
+    for server in &mut servers {
+        server.restart_empty();
         proxy.wait_all_up();
         client.ask("mg dGhlIGtleQ== b v\r\n", "VA 2\r\nhi\r\n");
         client.ask(

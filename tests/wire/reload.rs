@@ -1,6 +1,8 @@
 //! The configuration changes under a running proxy: a good one is taken over live, a bad one is refused and said so.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use crate::proxy::{Layout, Proxy, Server, servers};
 
@@ -31,6 +33,41 @@ fn a_new_configuration_is_taken_over_without_dropping_a_connection() {
         .filter(|key| client.text(format!("set s{key} 0 0 1\r\nx\r\n")) == "STORED\r\n")
         .count();
     assert!(stored > 0, "no key of 20 went to the server that was added");
+}
+
+#[test]
+fn a_reload_under_load_loses_no_request() {
+    let all = servers(3);
+    let layout = Layout::replicated(3);
+    let proxy = Proxy::start(&layout.config(&all, 1));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for name in ["a", "b", "c"] {
+            let (mut client, done) = (proxy.client(), &done);
+            scope.spawn(move || {
+                for round in 0.. {
+                    client.ask(
+                        format!("set {name} 0 0 1\r\n{}\r\n", round % 10),
+                        "STORED\r\n",
+                    );
+                    client.ask(
+                        format!("get {name}\r\n"),
+                        format!("VALUE {name} 0 1\r\n{}\r\nEND\r\n", round % 10),
+                    );
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+        }
+        for epoch in 2..5 {
+            proxy.configure(&layout.config(&all, epoch));
+            proxy.wait_log(&format!("epoch {epoch}, "), 1);
+            proxy.configure("{ broken");
+            proxy.wait_log("refused", epoch as usize - 1);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

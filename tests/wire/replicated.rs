@@ -236,8 +236,8 @@ fn flags_lifetime_and_cas_survive_the_authority() {
     let before: Vec<String> = (0..9)
         .map(|key| client.text(format!("mg k{key} v f c\r\n")))
         .collect();
-    for dead in 0..2 {
-        servers[dead].kill();
+    for server in &mut servers[..2] {
+        server.kill();
         for (key, item) in before.iter().enumerate() {
             client.ask(format!("mg k{key} v f c\r\n"), item);
             let ttl = client.text(format!("mg k{key} t\r\n"));

@@ -48,7 +48,8 @@ local function touch(t, r, cmd, key, list)
 end
 
 local function store(t, r, cmd, key, list)
-    local q, id, form = M.translate(r, cmd)
+    local q, id, form = r, nil, nil
+    if #list > 1 then q, id, form = M.translate(r, cmd) end -- one copy needs no id of ours
     local res, p = t:first(q, list)
     if not res then return M.unreachable(t, r, cmd) end
     if #list > 1 then
