@@ -212,8 +212,9 @@ mod tests {
             "{}",
             library.text
         );
+        // a ConfigMap may have 1 MiB; this keeps growth a decision
         assert!(
-            library.text.len() <= 16 * 1024,
+            library.text.len() <= 25 * 1024,
             "the library has {} bytes",
             library.text.len()
         );

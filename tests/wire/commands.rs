@@ -234,3 +234,24 @@ fn cas_ids_are_honest_from_gets_to_cas() {
         two.ask("get k\r\n", "VALUE k 0 1\r\nb\r\nEND\r\n");
     }
 }
+
+#[test]
+fn no_mode_leaks_a_global() {
+    for layout in [
+        Layout::sharded(),
+        Layout::replicated(3),
+        Layout::fastest(3),
+        Layout::failover("internal", 10),
+    ] {
+        let servers = servers(3);
+        let strict = include_str!("../lua/strict.lua");
+        let proxy = Proxy::start_with(strict, &layout.config(&servers, 1));
+        converse(&mut proxy.client());
+        proxy.configure(&layout.config(&servers, 2));
+        proxy.wait_log("epoch 2, ", 1);
+        proxy.client().ask(
+            "set k 0 0 1\r\nx\r\nget k\r\n",
+            "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n",
+        );
+    }
+}

@@ -268,6 +268,14 @@ impl Proxy {
         Proxy { process, port }
     }
 
+    /// Starts one whose library has `prelude` in front.
+    pub(crate) fn start_with(prelude: &str, config: &str) -> Proxy {
+        let lua = format!("do\n{prelude}\nend\n{}", library::library().text);
+        let mut process = Proxy::spawn_with(&lua, config);
+        let port = process.port();
+        Proxy { process, port }
+    }
+
     /// Starts one that is expected to give up -> how it ended and what it said.
     pub(crate) fn start_in_vain(config: &str) -> (ExitStatus, String) {
         Proxy::wait_end(Proxy::spawn(config))

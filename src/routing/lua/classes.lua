@@ -9,12 +9,7 @@
 M.READ, M.TOUCH, M.STORE, M.REMOVE, M.UPDATE = 1, 2, 3, 4, 5
 local match, find, format = string.match, string.find, string.format
 
--- flags that make more of a meta command than its name says
-local MG_TOUCHES <const> = "^%S+ +%S+.* [TNRE]"
-local MS_DECIDES <const> = "^%S+ +%S+.* [CIMEN]"
-local MD_DECIDES <const> = "^%S+ +%S+.* [CIxET]"
-
-local CLASS, MODE
+local CLASS, FLAGS, MODE
 
 -- the constants exist in a worker VM only
 local function define()
@@ -22,6 +17,11 @@ local function define()
         [mcp.CMD_GET] = M.READ, [mcp.CMD_GETS] = M.READ, [mcp.CMD_MG] = M.READ, [mcp.CMD_ME] = M.READ,
         [mcp.CMD_GAT] = M.TOUCH, [mcp.CMD_GATS] = M.TOUCH, [mcp.CMD_TOUCH] = M.TOUCH,
         [mcp.CMD_SET] = M.STORE, [mcp.CMD_MS] = M.STORE, [mcp.CMD_DELETE] = M.REMOVE, [mcp.CMD_MD] = M.REMOVE,
+    }
+    FLAGS = { -- those that make more of a meta command than its name says, and what
+        [mcp.CMD_MG] = { "^%S+ +%S+.* [TNRE]", M.TOUCH },
+        [mcp.CMD_MS] = { "^%S+ +%S+.* [CIMEN]", M.UPDATE },
+        [mcp.CMD_MD] = { "^%S+ +%S+.* [CIxET]", M.UPDATE },
     }
     MODE = { -- text storage command -> flag of ms
         [mcp.CMD_SET] = "", [mcp.CMD_CAS] = "", [mcp.CMD_ADD] = " ME", [mcp.CMD_REPLACE] = " MR",
@@ -31,15 +31,9 @@ end
 
 function M.class(r, cmd)
     if not CLASS then define() end
-    local class = CLASS[cmd] or M.UPDATE
-    if cmd == mcp.CMD_MG then
-        if find(r:raw_line(), MG_TOUCHES) then return M.TOUCH end
-    elseif cmd == mcp.CMD_MS then
-        if find(r:raw_line(), MS_DECIDES) then return M.UPDATE end
-    elseif cmd == mcp.CMD_MD then
-        if find(r:raw_line(), MD_DECIDES) then return M.UPDATE end
-    end
-    return class
+    local more = FLAGS[cmd]
+    if more and find(r:raw_line(), more[1]) then return more[2] end
+    return CLASS[cmd] or M.UPDATE
 end
 
 -- must a miss read as a miss when no server answers?

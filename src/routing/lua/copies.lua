@@ -20,6 +20,7 @@ local function answered(res) return res and (res:ok() or res:raw_string() ~= nil
 
 -- it failed: three more tries if that was quick, then it counts as dead for the rest of this request
 function Copies:retry(q, x, res)
+    self.hurt = true
     local n = self.tries[x] or 0
     while res and n < 3 and res:elapsed() < QUICK do
         n = n + 1
@@ -186,9 +187,10 @@ function M.copies(pools, order, copies, commands, name)
     end
     local replies = M.replies()
     fgen:ready({ n = name, u = 1, f = function(rctx)
-        local t = setmetatable({ rctx = rctx, H = H, replies = replies, out = rctx:response_new() }, Copies)
+        local t = { rctx = rctx, H = H, replies = replies, out = rctx:response_new(), dead = {}, tries = {} }
+        setmetatable(t, Copies)
         return function(r)
-            t.dead, t.tries = {}, {}
+            if t.hurt then t.dead, t.tries, t.hurt = {}, {}, nil end -- of the request before
             local cmd, key = r:command(), r:key()
             return commands[M.class(r, cmd)](t, r, cmd, key, order(key))
         end
