@@ -113,8 +113,7 @@ impl fmt::Display for Infeasible {
             }
             Infeasible::PodResources { resource, list, has, needs } => write!(
                 f,
-                "spec.resources.{list}.{resource} is {has}, and its containers with the proxy need {needs}; raise it, or lower {}{resource}-{}",
-                "memcached.io/proxy-",
+                "spec.resources.{list}.{resource} is {has}, and its containers with the proxy need {needs}; raise it, or lower memcached.io/proxy-{resource}-{}",
                 list.trim_end_matches('s')
             ),
             Infeasible::UnknownCluster { cluster, known } => {

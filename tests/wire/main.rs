@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::panic)] // how a test stops
 
+mod client;
 mod proxy;
 
 mod commands;

@@ -22,8 +22,8 @@ local function read(t, r, cmd, key, list)
         if res and res:ok() then
             if res:hit() or #list == 1 or cmd == mcp.CMD_ME then return res end
             local there, x = t:restore(key, b_flag(r), p, list)
-            x = there and p or x
-            local again = x and t:ask(r, x, "again")
+            local again = there and t:ask(r, p, "again")
+            if x and not (again and again:hit()) then again = t:ask(r, x, "again") end -- p could not take it
             return again and again:ok() and again or res
         elseif res and wrong_request(res) then
             return res

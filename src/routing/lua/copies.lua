@@ -89,9 +89,9 @@ function Copies:once(q, list, key, b, id, sent)
     end
 end
 
--- server p misses the key: put back what another copy has -> true if p may now have it; or nil and a server that has an
--- item which can't be copied. Afterwards the source is asked again: if it no longer has that version, a newer write or a
--- removal has passed us and ours is taken back.
+-- server p misses the key: put back what another copy has -> true if p may now have it, and a server that has it, be it
+-- an item which can't be copied. Afterwards the source is asked again: if it no longer has that version, a newer write or
+-- a removal has passed us and ours is taken back.
 function Copies:restore(key, b, p, list, found)
     found = found or self:all(M.ask_item(key, b), "look", list, p)
     local other
@@ -102,12 +102,12 @@ function Copies:restore(key, b, p, list, found)
             self:ask(M.put_item(key, b, item, item.ttl), p, "put")
             local now = self:ask(M.ask_id(key, b), x, "check")
             if now and M.id_of(now) ~= item.id then self:ask(M.remove_id(key, b, item.id), p, "drop") end
-            return true
+            return true, x
         elseif x ~= p and found[x] and found[x]:hit() then
             other = other or x
         end
     end
-    return nil, other
+    return false, other
 end
 
 -- as `once` for a command that creates what is missing: the copies are looked at on the way. If the authority had lost

@@ -11,7 +11,13 @@ local function read(t, r, cmd, key, list)
     for i = 1, #list do
         local res, kind = rctx:result(handles[list[i]])
         if kind == mcp.RES_GOOD then return res end
-        if kind == mcp.RES_OK or res and res:code() == mcp.MCMC_CODE_CLIENT_ERROR then miss = miss or res end
+    end
+    for i = 1, #list do
+        local x = list[i]
+        local res, kind = rctx:result(handles[x])
+        if kind ~= mcp.RES_OK and res and not res:raw_string() then res = t:retry(r, x, res) end -- it may have the hit
+        if res and res:hit() then return res end
+        if res and (res:ok() or res:code() == mcp.MCMC_CODE_CLIENT_ERROR) then miss = miss or res end
     end
     return miss or M.miss(t, r)
 end
