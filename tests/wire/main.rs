@@ -1,7 +1,5 @@
 //! What localhost:11211 promises, on the wire: the routing library in a real memcached proxy, before real memcached
 //! servers. One module a promise; every answer is compared as bytes. Does not know pods nor Kubernetes.
-//!
-//! `MEMCACHED` names the program (1.6.40 or newer, built with the proxy); without it, `memcached` on PATH counts.
 
 #![allow(clippy::expect_used, clippy::panic)] // how a test stops
 

@@ -48,8 +48,8 @@ impl Drop for Folder {
     }
 }
 
-fn program() -> String {
-    std::env::var("MEMCACHED").unwrap_or_else(|_| "memcached".to_owned())
+fn program() -> PathBuf {
+    testbed::fetch::memcached().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// One memcached process and what it printed.
@@ -69,7 +69,7 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|err| panic!("starting {}: {err}; set MEMCACHED to a memcached >= 1.6.40", program()));
+            .unwrap_or_else(|err| panic!("starting {}: {err}", program().display()));
         Process { child, folder }
     }
 
@@ -82,7 +82,7 @@ impl Process {
         let mut port = None;
         wait_for("memcached listens", || {
             if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("{} ended with {status}:\n{}", program(), self.log());
+                panic!("{} ended with {status}:\n{}", program().display(), self.log());
             }
             let ports = fs::read_to_string(self.folder.file("ports")).unwrap_or_default();
             port = ports.lines().find_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok());
