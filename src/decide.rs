@@ -132,7 +132,7 @@ fn rules(
     warnings.extend(useless_options(&pod, &request.mode));
     let mut sizes = resources::sizes(&request, &pod);
     warnings.append(&mut sizes.warnings);
-    let (backing, more) = feasibility::check(&pod, &request, &sizes, topology)
+    let (backing, more) = feasibility::check(&pod, &request, topology)
         .map_err(|failures| Decision::Deny(failures.into_iter().map(Problem::Infeasible).collect()))?;
     warnings.extend(more);
     Ok(Decision::Inject(Box::new(Plan { asked, request, backing, sizes })))
@@ -152,24 +152,23 @@ fn asked(
     if on_pod.is_some() && on_namespace == Some(Ok(Inject::Disabled)) {
         problems.push(Problem::NamespaceDisabled(namespace.name.clone()));
     }
-    let mode = on_pod.and_then(|value| {
-        let mode = ModeName::parse(value);
-        if mode.is_none() {
-            problems.push(Problem::UnknownMode(value.to_owned()));
-        }
-        mode
-    });
+    if let Some(wrong) = on_pod.filter(|value| ModeName::parse(value).is_none()) {
+        problems.push(Problem::UnknownMode(wrong.to_owned()));
+        // Failover reads every option, so that what else is wrong is said at once.
+        problems.extend(request::read(ModeName::Failover, pod, namespace, settings).err().unwrap_or_default());
+    }
     if !problems.is_empty() {
         return Err(Decision::Deny(problems));
     }
-    if let Some(mode) = mode {
+    if let Some(mode) = on_pod.and_then(ModeName::parse) {
         return Ok((Asked::ByPod, mode));
     }
     match on_namespace {
         Some(Ok(Inject::Mode(mode))) => Ok((Asked::ByNamespace, mode)),
         Some(Ok(Inject::Enabled)) => Ok((Asked::ByNamespace, settings.default_mode)),
         Some(Err(value)) => Err(Decision::Skip(Skip::UnknownLabel(value.to_owned()))),
-        Some(Ok(Inject::Disabled)) | None => {
+        Some(Ok(Inject::Disabled)) => Err(Decision::Skip(Skip::NamespaceDisabled)),
+        None => {
             let options: Vec<String> = options_of(pod).map(str::to_owned).collect();
             if !options.is_empty() {
                 warnings.push(Warning::OptionsWithoutMode(options));

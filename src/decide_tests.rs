@@ -62,6 +62,9 @@ fn row_3_opting_out_wins_over_the_namespace_and_over_wrong_values() {
 fn row_4_a_wrong_mode_is_refused_with_the_one_meant() {
     let slip = pod(json!({"memcached.io/mode": "replicatd"}));
     assert_eq!(codes(&slip, None), ["unknown-mode"]);
+    let more =
+        pod(json!({"memcached.io/mode": "replicatd", "memcached.io/port": "80", "memcached.io/local-ttl": "10"}));
+    assert_eq!(codes(&more, None), ["unknown-mode", "invalid-annotation", "invalid-annotation"]);
     assert_eq!(
         sentence(&slip, None),
         "annotation memcached.io/mode: \"replicatd\" is not a mode; did you mean \"replicated\"? It is one of replicated, failover, sharded, none\n"
@@ -82,7 +85,8 @@ fn row_4_a_key_close_to_one_of_ours_is_refused_and_another_only_warned_of() {
 #[test]
 fn row_4_disabled_is_final_for_pods_that_ask() {
     assert_eq!(codes(&replicated(), Some("disabled")), ["namespace-disabled"]);
-    assert_eq!(codes(&pod(json!({})), Some("disabled")), ["nothing-asked"]);
+    assert_eq!(codes(&pod(json!({})), Some("disabled")), ["namespace-disabled"]);
+    assert_eq!(verdict(&pod(json!({})), &namespace(Some("disabled"))).outcome(), "skip");
 }
 
 #[test]

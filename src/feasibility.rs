@@ -1,6 +1,6 @@
 //! Whether a pod that asks can be given what it asks for: every rule is tried, so that one message names all that fails.
 
-use crate::inject::resources::{Sizes, check_budget};
+use crate::inject::resources::check_budget;
 use crate::names::{LOCAL_CONTAINER, PROXY_CONTAINER, VOLUME};
 use crate::pod::Pod;
 use crate::reason::{Infeasible, Warning};
@@ -20,12 +20,7 @@ pub struct Backing {
 ///
 /// # Errors
 /// All that stand in the way.
-pub fn check(
-    pod: &Pod,
-    request: &Request,
-    sizes: &Sizes,
-    topology: &Topology,
-) -> Result<(Backing, Vec<Warning>), Vec<Infeasible>> {
+pub fn check(pod: &Pod, request: &Request, topology: &Topology) -> Result<(Backing, Vec<Warning>), Vec<Infeasible>> {
     let mut failures = Vec::new();
     let spec = pod.spec.clone().unwrap_or_default();
     if spec.host_network == Some(true) {
@@ -40,7 +35,7 @@ pub fn check(
         Some("None") => warnings.push(Warning::OwnResolvers),
         _ => {}
     }
-    failures.extend(check_budget(request, sizes, pod));
+    failures.extend(check_budget(request, pod));
     match backing(request, topology) {
         Ok(backing) if failures.is_empty() => return Ok((backing, warnings)),
         Ok(_) => {}

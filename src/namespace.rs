@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use crate::names::label;
+use crate::names::{PREFIX, label};
 use crate::request::ModeName;
 
 /// What is known of a pod's namespace.
@@ -44,21 +42,18 @@ impl Inject {
 }
 
 impl Namespace {
-    /// Reads a Namespace object; what is not text is not there.
-    pub fn read(raw: &Value) -> Namespace {
-        let annotations = raw.pointer("/metadata/annotations").and_then(Value::as_object);
+    /// Of its labels and annotations; keeps of them what is ours.
+    pub fn new<'a>(
+        name: &str,
+        labels: impl IntoIterator<Item = (&'a String, &'a String)>,
+        annotations: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Namespace {
+        let inject = labels.into_iter().find(|(key, _)| *key == label::INJECT);
+        let ours = annotations.into_iter().filter(|(key, _)| key.starts_with(PREFIX));
         Namespace {
-            name: raw.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            inject: raw
-                .pointer("/metadata/labels")
-                .and_then(|labels| labels.get(label::INJECT)?.as_str())
-                .map(str::to_owned),
-            annotations: annotations
-                .into_iter()
-                .flatten()
-                .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-                .filter(|(key, _)| key.starts_with(crate::names::PREFIX))
-                .collect(),
+            name: name.to_owned(),
+            inject: inject.map(|(_, value)| value.clone()),
+            annotations: ours.map(|(key, value)| (key.clone(), value.clone())).collect(),
         }
     }
 }

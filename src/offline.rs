@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::admission::response::refusal;
+use crate::admission::response::reasons;
 use crate::decide::{Decision, Subject, Verdict, decide};
 use crate::inject;
 use crate::manifest::{Document, Error, Stream, Target};
@@ -16,6 +16,7 @@ use crate::namespace::Namespace;
 use crate::routing::{self, library};
 use crate::settings::Settings;
 use crate::topology::{Topology, built_in, discover};
+use crate::unknown;
 
 /// What was done with one workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -123,11 +124,15 @@ fn line(document: &Document, target: &Target, namespace: &str, verdict: &Verdict
     let place = format!("{namespace}/{}", target.name);
     let message = match &verdict.decision {
         Decision::Skip(skip) => skip.to_string(),
-        Decision::Deny(problems) => refusal("pod", &place, problems),
+        Decision::Deny(problems) => reasons(problems),
         Decision::Inject(plan) => {
             format!("mode {} on cluster {}", plan.request.mode.name().as_str(), plan.backing.cluster.id)
         }
     };
+    // The object of a Pod is its own template.
+    let workload = if target.object == target.template { None } else { document.value() };
+    let workload = workload.and_then(|value| value.pointer(target.object.as_str()));
+    let misplaced = workload.map(unknown::misplaced).unwrap_or_default();
     Line {
         file: document.file().to_owned(),
         line: document.content_line(),
@@ -135,7 +140,7 @@ fn line(document: &Document, target: &Target, namespace: &str, verdict: &Verdict
         decision: verdict.outcome(),
         reasons: verdict.codes(),
         message,
-        warnings: verdict.warnings.iter().map(ToString::to_string).collect(),
+        warnings: misplaced.iter().chain(&verdict.warnings).map(ToString::to_string).collect(),
     }
 }
 

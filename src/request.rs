@@ -131,11 +131,15 @@ pub fn read(mode: ModeName, pod: &Pod, namespace: &Namespace, settings: &Setting
             ClusterId::parse(text, &settings.default_cluster.namespace).map_err(|error| error.to_string())
         }),
         port: values.get(annotation::PORT, crate::names::MEMCACHED_PORT, |text| {
-            whole_number(text, 1024..=65534, "a port from 1024 to 65534")
+            whole_number(text, 1024..=65534, "use a port from 1024 to 65534")
         }),
         proxy: values.proxy_resources(),
         image: values.get(annotation::PROXY_IMAGE, settings.image.clone(), |text| {
-            if is_image(text) { Ok(text.to_owned()) } else { Err("an image is named like memcached:1.6.45".to_owned()) }
+            if is_image(text) {
+                Ok(text.to_owned())
+            } else {
+                Err("use an image reference such as memcached:1.6.45".to_owned())
+            }
         }),
     };
     if values.problems.is_empty() { Ok(request) } else { Err(values.problems) }
@@ -175,7 +179,7 @@ impl Values<'_> {
                 _ => Err(one_of(text, &["container", "internal"])),
             }),
             memory_mb: self.get(annotation::LOCAL_CACHE_MEMORY, 64, |text| {
-                whole_number(text, 8..=16384, "a number of MB from 8 to 16384, such as 64, without a unit")
+                whole_number(text, 8..=16384, "use a number of MB from 8 to 16384, such as 64, without a unit")
             }),
             ttl_seconds: self.get(annotation::LOCAL_TTL, 10, seconds),
         }
@@ -208,7 +212,7 @@ impl Values<'_> {
 }
 
 fn cpu(text: &str) -> Result<Option<Quantity>, String> {
-    let expected = "a positive amount of CPU such as 100m or 0.5";
+    let expected = "use a positive amount of CPU such as 100m or 0.5";
     match text.parse::<Quantity>() {
         Ok(amount) if amount > Quantity::ZERO => Ok(Some(amount)),
         _ => Err(expected.to_owned()),
@@ -219,7 +223,7 @@ fn memory(text: &str) -> Result<Option<Quantity>, String> {
     let least = LEAST_PROXY_MEMORY.parse::<Quantity>().unwrap_or(Quantity::ZERO);
     match text.parse::<Quantity>() {
         Ok(amount) if amount >= least => Ok(Some(amount)),
-        _ => Err(format!("an amount of memory such as 64Mi, at least {LEAST_PROXY_MEMORY}")),
+        _ => Err(format!("use an amount of memory such as 64Mi, at least {LEAST_PROXY_MEMORY}")),
     }
 }
 
@@ -232,7 +236,7 @@ where
 
 /// `10s`, `2m`, `1h`: memcached counts lifetimes in whole seconds.
 fn seconds(text: &str) -> Result<u32, String> {
-    let expected = || "a time from 1s to 24h, such as 10s, 2m or 1h".to_owned();
+    let expected = || "use a time from 1s to 24h, such as 10s, 2m or 1h".to_owned();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "s" => 1,
@@ -248,6 +252,7 @@ fn seconds(text: &str) -> Result<u32, String> {
 pub fn one_of(text: &str, choices: &[&str]) -> String {
     let list = choices.join(", ");
     match crate::unknown::closest(text, choices) {
+        Some(near) if choices.len() == 1 => format!("did you mean {near:?}?"),
         Some(near) => format!("did you mean {near:?}? It is one of {list}"),
         None => format!("use one of {list}"),
     }

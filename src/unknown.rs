@@ -3,6 +3,8 @@
 //! A key close to a known one is a slip and refused; any other only warns, so that going back to an older injector
 //! blocks nobody.
 
+use serde_json::Value;
+
 use crate::names::annotation;
 use crate::namespace::Namespace;
 use crate::pod::Pod;
@@ -25,6 +27,13 @@ pub fn keys(pod: &Pod, namespace: &Namespace) -> (Vec<Problem>, Vec<Warning>) {
         }
     }
     (problems, warnings)
+}
+
+/// Options on a workload itself, where nobody reads them, instead of on its pod template.
+pub fn misplaced(workload: &Value) -> Vec<Warning> {
+    let annotations = workload.pointer("/metadata/annotations");
+    let has = |key: &&str| annotations.is_some_and(|all| all.get(key).is_some());
+    annotation::OF_USERS.into_iter().filter(has).map(|key| Warning::NotOnTemplate(key.to_owned())).collect()
 }
 
 fn is_known(key: &str) -> bool {

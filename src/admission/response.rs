@@ -70,7 +70,7 @@ impl Response {
     /// The answer to the question `uid` about the pod `place` (`namespace/name`).
     pub fn of(uid: &str, place: &str, verdict: &Verdict) -> Response {
         let response = match &verdict.decision {
-            Decision::Deny(problems) => Response::deny(uid, refusal("pod", place, problems)),
+            Decision::Deny(problems) => Response::deny(uid, refusal(place, problems)),
             Decision::Skip(_) | Decision::Inject(_) => Response::allow(uid),
         };
         let mut response = response.warn(verdict.warnings.iter().map(ToString::to_string));
@@ -109,12 +109,17 @@ impl Response {
 }
 
 /// "pod shop/web: …", with every problem in one message.
-pub fn refusal(kind: &str, place: &str, problems: &[Problem]) -> String {
+pub fn refusal(place: &str, problems: &[Problem]) -> String {
+    format!("pod {place}: {}", reasons(problems))
+}
+
+/// Every problem in one sentence.
+pub fn reasons(problems: &[Problem]) -> String {
     match problems {
-        [only] => format!("{kind} {place}: {only}"),
+        [only] => only.to_string(),
         many => {
             let list: Vec<String> = (1..).zip(many).map(|(number, problem)| format!("({number}) {problem}")).collect();
-            format!("{kind} {place}: {} reasons: {}", many.len(), list.join("; "))
+            format!("{} reasons: {}", many.len(), list.join("; "))
         }
     }
 }

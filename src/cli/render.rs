@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use serde_json::json;
 
 use super::files;
-use crate::admission::response::refusal;
+use crate::admission::response::reasons;
 use crate::decide::{Decision, Subject, decide};
 use crate::manifest::Stream;
 use crate::names::annotation;
@@ -55,7 +55,7 @@ fn configuration(args: Args) -> anyhow::Result<String> {
     let subject = Subject { pod: &pod, is_pod_create: true, namespace: &namespace };
     match decide(subject, &topology_of(&stream, &settings)?, &settings).decision {
         Decision::Inject(plan) => Ok(routing::config::render(&plan.request, &plan.backing)),
-        Decision::Deny(problems) => bail!(refusal("a pod", "of this mode", &problems)),
+        Decision::Deny(problems) => bail!(reasons(&problems)),
         Decision::Skip(skip) => bail!("{skip}"),
     }
 }

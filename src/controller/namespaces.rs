@@ -73,16 +73,7 @@ impl Namespaces {
 }
 
 fn view(namespace: &Metadata) -> Namespace {
-    Namespace {
-        name: namespace.name_any(),
-        inject: namespace.labels().get(crate::names::label::INJECT).cloned(),
-        annotations: namespace
-            .annotations()
-            .iter()
-            .filter(|(key, _)| key.starts_with(crate::names::PREFIX))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-    }
+    Namespace::new(&namespace.name_any(), namespace.labels(), namespace.annotations())
 }
 
 fn is_mislabelled(namespace: &Metadata) -> bool {

@@ -134,8 +134,7 @@ fn amounts(resource: &str, asked: Amounts, defaults: Defaults, class: QosClass, 
 }
 
 fn burstable(resource: &str, asked: Amounts, defaults: Defaults, pod: &Pod) -> Amounts {
-    let default_request = asked.limit.map_or(defaults.request, |limit| limit.min(defaults.request));
-    let request = asked.request.unwrap_or(default_request);
+    let request = wanted(asked, defaults);
     // Memory is always bounded. CPU only where every container of the pod bounds it: a ResourceQuota on limits.cpu
     // would refuse a pod with one that doesn't, and anywhere else a bound would only throttle.
     let bounded = resource == "memory" || limited_everywhere(pod, resource);
@@ -152,31 +151,35 @@ fn shared(pod: &Pod, resource: &str) -> bool {
     pod.resources().is_some_and(|budget| budget.request(resource).is_some())
 }
 
-/// Whether what we add fits the budget that a pod sets as a whole: the API server refuses containers that request more
-/// than it, and the kernel kills when they use more.
-pub fn check_budget(request: &Request, sizes: &Sizes, pod: &Pod) -> Vec<Infeasible> {
-    let Some(budget) = pod.resources() else {
-        return Vec::new();
-    };
-    let added = |of: fn(&ContainerResources) -> Amounts, default: Quantity| {
-        let local = of(&sizes.local).request.unwrap_or(Quantity::ZERO);
-        of(&sizes.proxy).request.unwrap_or(default).saturating_add(local)
-    };
-    let memory = proxy_memory(request)
-        .request
-        .saturating_add(local_memory(request).map_or(Quantity::ZERO, |local| local.request));
-    let needs = [("cpu", added(|of| of.cpu, CPU.request)), ("memory", added(|of| of.memory, memory))];
-    needs
-        .into_iter()
-        .filter_map(|(resource, ours)| {
-            let (list, has) = match budget.limit(resource) {
-                Some(limit) => ("limits", limit),
-                None => ("requests", budget.request(resource)?),
-            };
-            let needs = requested(pod, resource).saturating_add(ours);
-            (needs > has).then_some(Infeasible::PodResources { resource, list, has, needs })
-        })
-        .collect()
+/// Whether what we add fits the budget that a pod sets as a whole: the API server refuses a container whose limit is above
+/// it and containers that request more than it, and the kernel kills when they use more.
+pub fn check_budget(request: &Request, pod: &Pod) -> Vec<Infeasible> {
+    let Some(budget) = pod.resources() else { return Vec::new() };
+    let proxy = &request.proxy;
+    let local = local_memory(request);
+    // CPU is shared without harm, so only what the pod asks for by itself counts.
+    let free = Defaults { request: Quantity::ZERO, ..CPU };
+    let asked = [
+        ("cpu", Amounts { request: proxy.cpu_request, limit: proxy.cpu_limit }, free, None),
+        ("memory", Amounts { request: proxy.memory_request, limit: proxy.memory_limit }, proxy_memory(request), local),
+    ];
+    let checked = asked.into_iter().filter_map(|(resource, asked, proxy, local)| {
+        let (list, has) = match budget.limit(resource) {
+            Some(limit) => ("limits", limit),
+            None => ("requests", budget.request(resource)?),
+        };
+        let local = local.map_or(Quantity::ZERO, |local| local.request);
+        let ours = wanted(asked, proxy).saturating_add(local);
+        let needs = requested(pod, resource).saturating_add(ours).max(asked.limit.unwrap_or(Quantity::ZERO));
+        (needs > has).then_some(Infeasible::PodResources { resource, list, has, needs })
+    });
+    checked.collect()
+}
+
+/// What a container is expected to use: what is asked for, else the default, which no limit lets it exceed.
+fn wanted(asked: Amounts, defaults: Defaults) -> Quantity {
+    let default = asked.limit.map_or(defaults.request, |limit| limit.min(defaults.request));
+    asked.request.unwrap_or(default)
 }
 
 /// What the pod's own containers request at any one time.

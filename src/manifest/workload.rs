@@ -26,7 +26,7 @@ const WORKLOADS: [(&str, &str, &[&str]); 7] = [
 pub struct Target {
     /// The owning object's kind: `Pod`, `Deployment`, ...
     pub kind: String,
-    /// The owning object's `metadata.name`, or its `generateName`; empty if it has neither.
+    /// The owning object's `metadata.name`, or its `generateName` and a `*`; empty if it has neither.
     pub name: String,
     /// The owning object's `metadata.namespace`, if it says one.
     pub namespace: Option<String>,
@@ -66,11 +66,8 @@ pub(super) fn namespaces(document: &Value) -> Result<Vec<Namespace>, ShapeError>
     let mut found = Vec::new();
     for object in objects(document)? {
         if object.api_version == "v1" && object.kind == "Namespace" {
-            found.push(Namespace {
-                name: object.name.to_owned(),
-                inject: object.strings("labels")?.remove(label::INJECT),
-                annotations: object.strings("annotations")?,
-            });
+            let (labels, annotations) = (object.strings("labels")?, object.strings("annotations")?);
+            found.push(Namespace::new(&object.name, &labels, &annotations));
         }
     }
     Ok(found)
@@ -96,7 +93,8 @@ struct Object<'a> {
     pointer: PointerBuf,
     api_version: &'a str,
     kind: &'a str,
-    name: &'a str,
+    /// `web-*` where the API server will choose the end.
+    name: String,
     namespace: Option<&'a str>,
 }
 
@@ -155,7 +153,11 @@ impl<'a> Object<'a> {
             pointer,
             api_version: text("apiVersion").unwrap_or(default.0),
             kind: text("kind").unwrap_or(default.1),
-            name: metadata("name").or_else(|| metadata("generateName")).unwrap_or_default(),
+            name: match (metadata("name"), metadata("generateName")) {
+                (Some(name), _) => name.to_owned(),
+                (None, Some(prefix)) => format!("{prefix}*"),
+                (None, None) => String::new(),
+            },
             namespace: metadata("namespace").filter(|n| !n.is_empty()),
         }
     }
@@ -187,7 +189,7 @@ impl<'a> Object<'a> {
         }
         Ok(Target {
             kind: self.kind.to_owned(),
-            name: self.name.to_owned(),
+            name: self.name.clone(),
             namespace: self.namespace.map(str::to_owned),
             object: self.pointer.clone(),
             template,
@@ -227,7 +229,7 @@ impl<'a> Object<'a> {
     }
 
     fn error(&self, field: String, found: Option<&Value>, wanted: &'static str) -> ShapeError {
-        ShapeError { object: describe(self.kind, self.namespace, self.name), field, found: type_name(found), wanted }
+        ShapeError { object: describe(self.kind, self.namespace, &self.name), field, found: type_name(found), wanted }
     }
 }
 

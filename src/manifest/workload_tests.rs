@@ -44,7 +44,7 @@ fn lists_hold_targets_of_their_own() {
     ]});
     assert_eq!(
         found(&list),
-        [row("Pod a-", "/items/1", "/items/1"), row("Pod a-", "/items/2/items/0", "/items/2/items/0")]
+        [row("Pod a-*", "/items/1", "/items/1"), row("Pod a-*", "/items/2/items/0", "/items/2/items/0")]
     );
     let typed = json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [
         {"metadata": {"name": "b"}, "spec": {"template": {"metadata": null, "spec": {}}}},

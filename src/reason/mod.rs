@@ -48,6 +48,8 @@ pub enum Skip {
     OptedOut,
     /// The namespace's label is no value that we know.
     UnknownLabel(String),
+    /// The namespace is labelled `disabled`, and the pod does not ask.
+    NamespaceDisabled,
     /// Neither pod nor namespace asks.
     NothingAsked,
     /// Status and containers are both there.
@@ -63,6 +65,7 @@ impl Skip {
             Skip::ExcludedNamespace(_) => "excluded-namespace",
             Skip::OptedOut => "opted-out",
             Skip::UnknownLabel(_) => "unknown-namespace-label",
+            Skip::NamespaceDisabled => "namespace-disabled",
             Skip::NothingAsked => "nothing-asked",
             Skip::AlreadyInjected => "already-injected",
         }
@@ -84,6 +87,7 @@ impl fmt::Display for Skip {
                     one_of(value, &Inject::VALUES)
                 )
             }
+            Skip::NamespaceDisabled => write!(f, "its namespace is labelled {}: disabled", label::INJECT),
             Skip::NothingAsked => {
                 write!(
                     f,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::names::{annotation, label};
 use crate::request::ModeName;
+use crate::unknown::closest;
 
 /// Something that works, but probably not as meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,11 @@ impl fmt::Display for Warning {
         match self {
             Warning::UnknownKey(key) => write!(f, "annotation {key} is not known to this injector and has no effect"),
             Warning::UnknownNamespaceKey { namespace, key } => {
-                write!(f, "namespace {namespace}: annotation {key} is not known to this injector and has no effect")
+                write!(f, "namespace {namespace}: annotation {key} is not known to this injector and has no effect")?;
+                match closest(key, &annotation::OF_USERS) {
+                    Some(near) => write!(f, "; did you mean {near}?"),
+                    None => Ok(()),
+                }
             }
             Warning::ModeOnNamespace(name) => {
                 write!(
@@ -52,7 +57,8 @@ impl fmt::Display for Warning {
                 )
             }
             Warning::OptionsWithoutMode(keys) => {
-                write!(f, "{} without {} has no effect", keys.join(", "), annotation::MODE)
+                let have = if keys.len() == 1 { "has" } else { "have" };
+                write!(f, "{} {have} no effect without {}", keys.join(", "), annotation::MODE)
             }
             Warning::OptionOfFailover { key, mode } => {
                 write!(f, "annotation {key} has no effect in mode {}, only in failover", mode.as_str())

@@ -94,7 +94,7 @@ fn log(request: &Request, place: &str, verdict: &Verdict) {
     let (decision, reason, dry_run) = (verdict.outcome(), verdict.codes().join(","), request.is_dry_run());
     match &verdict.decision {
         Decision::Deny(problems) => {
-            let message = refusal("pod", place, problems);
+            let message = refusal(place, problems);
             tracing::warn!(uid = request.uid, pod = place, decision, reason, dry_run, "{message}");
         }
         Decision::Skip(_) | Decision::Inject(_) => {

@@ -11,23 +11,23 @@ use crate::admission::response::Response;
 use crate::admission::review::{self, Request};
 use crate::decide::{Decision, Subject, decide};
 use crate::manifest;
-use crate::names::{annotation, label};
+use crate::names::label;
 use crate::namespace::{Inject, Namespace};
-use crate::reason::Warning;
 use crate::request::one_of;
+use crate::unknown;
 
 /// The label `memcached.io/inject`, when a namespace is made or changed.
 pub(super) async fn namespace(body: Bytes) -> Result<Answer, BadRequest> {
     let request = review::parse(&body)?;
-    let namespace = Namespace::read(request.object()?);
-    let response = match namespace.inject.as_deref().filter(|value| Inject::parse(value).is_none()) {
+    let object = request.object()?;
+    let label = object.pointer("/metadata/labels").and_then(|labels| labels.get(label::INJECT)?.as_str());
+    let response = match label.filter(|value| Inject::parse(value).is_none()) {
         None => Response::allow(&request.uid),
         Some(value) => {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             let fix = one_of(value, &Inject::VALUES);
-            Response::deny(
-                &request.uid,
-                format!("namespace {}: label {}: {value:?} is not known; {fix}", namespace.name, label::INJECT),
-            )
+            let message = format!("namespace {name}: label {}: {value:?} is not known; {fix}", label::INJECT);
+            Response::deny(&request.uid, message)
         }
     };
     Ok(Answer(response))
@@ -45,12 +45,7 @@ pub(super) async fn workload(State(app): State<App>, body: Bytes) -> Result<Answ
 
 fn warnings(app: &App, request: &Request, namespace: &Namespace) -> Result<Vec<String>, BadRequest> {
     let workload = request.object()?;
-    let mut warnings = Vec::new();
-    for key in annotation::OF_USERS {
-        if workload.pointer("/metadata/annotations").is_some_and(|all| all.get(key).is_some()) {
-            warnings.push(Warning::NotOnTemplate(key.to_owned()).to_string());
-        }
-    }
+    let mut warnings: Vec<_> = unknown::misplaced(workload).iter().map(ToString::to_string).collect();
     for template in manifest::pod_templates(workload).unwrap_or_default() {
         let pod = workload.pointer(template.template.as_str()).unwrap_or(&Value::Null);
         let subject = Subject { pod, is_pod_create: true, namespace };

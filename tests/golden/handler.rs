@@ -4,6 +4,7 @@
 //! Owns what stands around the pod in the request, and the reading of the answer. No socket: TLS and connections have
 //! tests of their own. Does not compare anything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -128,7 +129,15 @@ impl Handler {
 fn namespaces(stream: &Stream) -> Vec<Namespace> {
     let items = |value: &Value| value["items"].as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
     let objects = stream.documents().iter().filter_map(|document| document.value()).flat_map(items);
-    objects.filter(|object| object["kind"] == "Namespace").map(|object| Namespace::read(&object)).collect()
+    objects.filter(|object| object["kind"] == "Namespace").map(|object| namespace(&object)).collect()
+}
+
+fn namespace(object: &Value) -> Namespace {
+    let strings = |field: &str| -> BTreeMap<String, String> {
+        serde_json::from_value(object["metadata"][field].clone()).unwrap_or_default()
+    };
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    Namespace::new(name, &strings("labels"), &strings("annotations"))
 }
 
 fn cases(stream: &Stream, default_namespace: &str, namespaces: &[Namespace]) -> Option<Vec<Case>> {
