@@ -1,57 +1,126 @@
 //! Keeps CA and serving certificate in a Secret, serves with them, and has the API server trust them.
 //!
-//! Whichever replica comes first makes them; the others find them. Every replica runs this loop and all come to the same
-//! end: there is nothing to lead yet.
+//! Every replica follows the Secret, and serves a new certificate only when it has seen that every webhook entry trusts
+//! its CA. Only the leader writes: the Secret (rotation.rs says what) and the caBundle (trust.rs says how). When anything
+//! of it fails, the last good certificate goes on serving.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod clock;
+mod files;
+mod rotation;
+mod secret;
+mod trust;
+
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum_server::tls_rustls::RustlsConfig;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::PostParams;
+use kube::runtime::reflector::Store;
 use kube::{Api, Client};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
-use super::ca_bundle::{self, Service};
-use crate::certificate::{Bundle, Health, service_names};
+use super::lease::Leadership;
+use super::replica::Replica;
+use super::replicas::Replicas;
+use super::trouble::Trouble;
+use super::watch::one;
+use crate::certificate::facts::{self, fingerprint};
+use crate::certificate::{Bundle, Health, Lifetimes, service_names};
 use crate::webhook::metrics::{Metrics, ResultLabels};
 use crate::webhook::tls;
+pub use files::Files;
+use rotation::Seen;
+use secret::Stored;
+use trust::Trust;
 
-/// A caBundle that someone broke is whole again after that, at the latest.
-const EVERY: Duration = Duration::from_secs(5);
+/// Pause between two looks. They cost nothing: what is looked at comes by watches.
+const EVERY: Duration = Duration::from_millis(500);
+/// Longest wait for one write.
+const LONGEST: Duration = Duration::from_secs(2);
 
-/// Keys of the Secret, in the order of the bundle's parts.
-const KEYS: [&str; 4] = ["ca.crt", "ca.key", "tls.crt", "tls.key"];
+/// How certificates age.
+#[derive(Debug, Clone, Copy)]
+pub struct Ageing {
+    /// How long new ones live.
+    pub lives: Lifetimes,
+    /// How long a CA has been published before a certificate of its is served, and how long every replica has served one
+    /// before the old CA goes: the time that the slowest API server may take to see a change.
+    pub settle: Duration,
+}
+
+/// What the certificates' loop is told and tells.
+pub(super) struct Around {
+    pub(super) client: Client,
+    pub(super) replica: Replica,
+    pub(super) replicas: Replicas,
+    pub(super) leadership: Leadership,
+    /// Gets the fingerprint of the CA whose certificate is served.
+    pub(super) serving_ca: watch::Sender<String>,
+    pub(super) metrics: Metrics,
+}
 
 /// Looks after the certificates of one Service.
 pub struct Certificates {
-    client: Client,
-    service: Service,
-    metrics: Metrics,
+    around: Around,
+    ageing: Ageing,
+    names: Vec<String>,
+    api: Api<Secret>,
+    secret_name: String,
+    store: Store<Secret>,
+    trust: Trust,
+    /// What the Secret held when it was good last, to put back what somebody deleted.
+    known: Option<Stored>,
     served: Bundle,
     tls: RustlsConfig,
+    all_serve_since: Option<Instant>,
+    troubles: [Trouble; 2],
 }
 
 impl Certificates {
     /// Finds or makes the certificates; tries until it has them, because nothing can be served before.
-    pub async fn obtain(client: Client, service: &str, namespace: &str, metrics: Metrics) -> Certificates {
-        let service = Service { name: service.to_owned(), namespace: namespace.to_owned() };
-        loop {
-            match first(&client, &service).await {
-                Ok((served, tls)) => {
-                    let mut certificates = Certificates { client, service, metrics, served, tls };
-                    certificates.round().await;
-                    return certificates;
-                }
+    pub(super) async fn obtain(around: Around, ageing: Ageing) -> anyhow::Result<Certificates> {
+        let (client, replica, metrics) = (around.client.clone(), around.replica.clone(), around.metrics.clone());
+        let api = Api::<Secret>::namespaced(client.clone(), &replica.namespace);
+        let secret_name = format!("{}-tls", replica.service);
+        let names = service_names(&replica.service, &replica.namespace);
+        let store = one(api.clone(), "secrets", &secret_name, &metrics);
+        store.wait_until_ready().await?;
+        let mut trouble = Trouble::of("certificate", metrics.clone());
+        let first = loop {
+            match first(&store, &api, &secret_name, &names, &around.leadership, ageing).await {
+                Ok(Some(stored)) => break stored,
+                Ok(None) => {}
                 Err(error) => {
-                    metrics.certificate_rounds.get_or_create(&ResultLabels { result: "error" }).inc();
-                    tracing::warn!(error = format!("{error:#}"), "no certificate yet; trying again");
-                    tokio::time::sleep(EVERY).await;
+                    trouble.note::<(), _>("there is no certificate to serve with", Err(error));
                 }
             }
-        }
+            tokio::time::sleep(EVERY).await;
+        };
+        trouble.over();
+        let tls = RustlsConfig::from_config(tls::server_config(&first.bundle.cert, &first.bundle.key)?);
+        around.serving_ca.send_replace(fingerprint(&first.bundle.ca.cert));
+        let trust = Trust::watched(client, &replica, &metrics).await?;
+        let troubles = [trouble, Trouble::of("ca-bundle", metrics)];
+        let (served, known, all_serve_since) = (first.bundle.clone(), Some(first), None);
+        let mut certificates = Certificates {
+            around,
+            ageing,
+            names,
+            api,
+            secret_name,
+            store,
+            trust,
+            known,
+            served,
+            tls,
+            all_serve_since,
+            troubles,
+        };
+        certificates.tell_expiry();
+        certificates.round().await;
+        Ok(certificates)
     }
 
     /// What to serve with. Follows what this loop finds later.
@@ -67,90 +136,174 @@ impl Certificates {
         }
     }
 
-    /// One look at everything; what fails is tried again in the next round, and the last good certificate goes on serving.
+    /// One look at everything; what fails is tried again in the next round.
     async fn round(&mut self) {
-        let result = self.refresh().await;
-        self.metrics.certificate_rounds.get_or_create(&ResultLabels::of(&result)).inc();
-        if let Err(error) = result {
-            tracing::warn!(error = format!("{error:#}"), "the last good certificate goes on serving");
+        self.trust.look();
+        let now = OffsetDateTime::now_utc();
+        let there = self.store.state().into_iter().next();
+        let stored = there.as_ref().map(|secret| Stored::read(secret));
+        let followed = self.follow(stored.as_ref(), now);
+        let led = if self.around.leadership.is_leading() {
+            self.lead(there.as_deref(), stored.as_ref(), now).await
+        } else {
+            Ok(())
+        };
+        self.troubles[0].note("the last good certificate goes on serving", followed.and(led));
+        if self.around.leadership.is_leading() {
+            self.publish().await;
         }
-        let published = ca_bundle::publish(&self.client, &self.service, &self.served.ca_cert).await;
-        match &published {
-            Ok(0) => return,
-            Ok(patched) => tracing::info!(patched, "put the caBundle in place"),
-            Err(error) => {
-                tracing::warn!(%error, "the caBundle could not be put in place; trying again")
-            }
-        }
-        self.metrics.ca_bundle_patches.get_or_create(&ResultLabels::of(&published)).inc();
     }
 
-    async fn refresh(&mut self) -> anyhow::Result<()> {
-        let found = find_or_make(&self.client, &self.service).await?;
-        if found != self.served {
-            self.tls.reload_from_config(tls::server_config(&found.cert, &found.key)?);
-            self.served = found;
-            tracing::info!("serving with a new certificate");
+    /// Serves what the Secret holds, once it is good and trusted.
+    fn follow(&mut self, stored: Option<&Stored>, now: OffsetDateTime) -> anyhow::Result<()> {
+        let stored = stored.with_context(|| format!("Secret {} is gone", self.secret_name))?;
+        let bundle = &stored.bundle;
+        match bundle.health(&self.names, self.ageing.lives, now) {
+            Health::Remake(why) => anyhow::bail!("Secret {}: {why}", self.secret_name),
+            Health::RenewServing(why) if *bundle != self.served => anyhow::bail!("Secret {}: {why}", self.secret_name),
+            _ => {}
         }
-        let names = service_names(&self.service.name, &self.service.namespace);
-        if let Health::Good { expires } = self.served.health(&names, OffsetDateTime::now_utc()) {
-            self.metrics.certificate_expiry.set(expires.unix_timestamp() as f64);
+        self.known = Some(stored.clone());
+        if bundle.cert == self.served.cert && bundle.key == self.served.key {
+            return Ok(());
+        }
+        let present = fingerprint(&self.served.ca.cert);
+        // A certificate that nobody trusts any more may be left at once.
+        let trusted = self.trust.for_at_least(&fingerprint(&bundle.ca.cert), self.ageing.settle);
+        if trusted || !self.trust.for_at_least(&present, Duration::ZERO) {
+            self.tls.reload_from_config(tls::server_config(&bundle.cert, &bundle.key)?);
+            self.served = bundle.clone();
+            self.around.serving_ca.send_replace(fingerprint(&bundle.ca.cert));
+            self.around.metrics.certificate_reloads.inc();
+            self.tell_expiry();
+            tracing::info!(ca = fingerprint(&bundle.ca.cert), "serving with a new certificate");
         }
         Ok(())
     }
+
+    /// Takes the next step, if there is one.
+    async fn lead(
+        &mut self,
+        there: Option<&Secret>,
+        stored: Option<&Stored>,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<()> {
+        let unusable = stored.is_none_or(|stored| stored.bundle.ca.problem().is_some());
+        if let (true, Some(known)) = (unusable, &self.known) {
+            tracing::warn!(secret = self.secret_name, "the Secret was deleted or broken: it gets back what it held");
+            return store(&self.api, there, &self.secret_name, known, false).await;
+        }
+        let Some(stored) = stored else { return Ok(()) };
+        let seen = self.seen(there, stored);
+        if stored.previous.is_none() && !stored.authorities().contains(&self.served.ca.cert.as_str()) {
+            // An operator put other certificates there: what is served until all have them stays trusted.
+            let with_served = Stored { previous: Some(self.served.ca.cert.clone()), ..stored.clone() };
+            return store(&self.api, there, &self.secret_name, &with_served, false).await;
+        }
+        let Some(step) = rotation::next(stored, seen, &self.names, self.ageing.lives, now)? else {
+            return Ok(());
+        };
+        // A step that makes nothing new is right by any clock, but a wrong clock is better seen early than late.
+        clock::check(&self.around.client).await?;
+        tracing::info!(secret = self.secret_name, why = step.why, "a step of the certificates' rotation");
+        store(&self.api, there, &self.secret_name, &step.stored, step.grants).await
+    }
+
+    fn seen(&mut self, there: Option<&Secret>, stored: &Stored) -> Seen {
+        let settle = self.ageing.settle;
+        let present = fingerprint(&stored.bundle.ca.cert);
+        let living = self.around.replicas.living().unwrap_or_default();
+        let all_serve = !living.is_empty() && living.iter().all(|beat| beat.serving_ca == present);
+        self.all_serve_since = all_serve.then(|| self.all_serve_since.unwrap_or_else(Instant::now));
+        let next = stored.next.as_ref().map(|next| fingerprint(&next.cert));
+        Seen {
+            next_is_trusted: next.is_some_and(|next| self.trust.for_at_least(&next, settle)),
+            all_serve_present: self.all_serve_since.is_some_and(|since| since.elapsed() >= settle),
+            asked: there.is_some_and(secret::asks_for_rotation),
+        }
+    }
+
+    async fn publish(&mut self) {
+        let Some(known) = &self.known else { return };
+        let mut authorities = known.authorities();
+        // What is served stays trusted, whatever somebody did to the Secret.
+        if !authorities.contains(&self.served.ca.cert.as_str()) {
+            authorities.push(&self.served.ca.cert);
+        }
+        let published = self.trust.publish(&authorities.concat()).await;
+        if !matches!(published, Ok(0)) {
+            self.around.metrics.ca_bundle_patches.get_or_create(&ResultLabels::of(&published)).inc();
+        }
+        if let Some(changed @ 1..) = self.troubles[1].note("the caBundle can't be put in place", published) {
+            tracing::info!(changed, "put the caBundle in place");
+        }
+    }
+
+    fn tell_expiry(&self) {
+        if let Some(first) = facts::read(&self.served.cert).ok().and_then(|facts| facts.into_iter().next()) {
+            self.around.metrics.certificate_expiry.set(first.not_after.unix_timestamp() as f64);
+        }
+    }
 }
 
-async fn first(client: &Client, service: &Service) -> anyhow::Result<(Bundle, RustlsConfig)> {
-    let bundle = find_or_make(client, service).await?;
-    let tls = RustlsConfig::from_config(tls::server_config(&bundle.cert, &bundle.key)?);
-    Ok((bundle, tls))
-}
-
-/// The Secret's certificates, if they are good; else new ones, stored first and used only when they are stored.
-async fn find_or_make(client: &Client, service: &Service) -> anyhow::Result<Bundle> {
-    let api = Api::<Secret>::namespaced(client.clone(), &service.namespace);
-    let name = format!("{}-tls", service.name);
-    let names = service_names(&service.name, &service.namespace);
+/// The certificates to begin with: whatever the Secret holds that can be served with; else the leader makes some.
+async fn first(
+    there: &Store<Secret>,
+    api: &Api<Secret>,
+    name: &str,
+    names: &[String],
+    leadership: &Leadership,
+    ageing: Ageing,
+) -> anyhow::Result<Option<Stored>> {
     let now = OffsetDateTime::now_utc();
-    let secret = api.get_opt(&name).await.with_context(|| format!("reading Secret {name}"))?;
-    let Some(mut secret) = secret else {
-        let bundle = Bundle::make(&names, now)?;
-        let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
-        let secret = Secret { metadata, data: Some(to_data(&bundle)), ..Secret::default() };
-        // When another replica was first this fails, and the next round finds what that one made.
-        api.create(&PostParams::default(), &secret).await.with_context(|| format!("creating Secret {name}"))?;
-        tracing::info!(secret = name, "made the CA and the serving certificate");
-        return Ok(bundle);
-    };
-    let stored = from_data(secret.data.as_ref());
-    let bundle = match stored.health(&names, now) {
-        Health::Good { .. } => return Ok(stored),
-        Health::RenewServing(reason) => {
-            tracing::info!(reason, "making a new serving certificate");
-            stored.renew_serving(&names, now)?
+    let secret = there.state().into_iter().next();
+    let why = if let Some(secret) = &secret {
+        let stored = Stored::read(secret);
+        let servable = tls::server_config(&stored.bundle.cert, &stored.bundle.key);
+        match (stored.bundle.health(names, ageing.lives, now), servable) {
+            (Health::Remake(why), _) => why,
+            (_, Err(error)) => error.to_string(),
+            // One that is due is better than none; the leader sees to it.
+            (_, Ok(_)) => return Ok(Some(stored)),
         }
-        Health::Remake(reason) => {
-            tracing::warn!(reason, "making a new CA and serving certificate");
-            Bundle::make(&names, now)?
-        }
+    } else {
+        "it is not there".to_owned()
     };
-    secret.data.get_or_insert_default().extend(to_data(&bundle));
-    // With the resourceVersion that was read: when another replica was first this fails, as above.
-    api.replace(&name, &PostParams::default(), &secret).await.with_context(|| format!("updating Secret {name}"))?;
-    Ok(bundle)
+    if !leadership.is_leading() {
+        anyhow::bail!("Secret {name}: {why}; waiting for the leader to make it");
+    }
+    tracing::info!(secret = name, why, "making the CA and the serving certificate");
+    let made = rotation::first(names, ageing.lives, now)?;
+    store(api, secret.as_deref(), name, &made, false).await?;
+    // Used only when the watch shows it stored: another one may have been first.
+    Ok(None)
 }
 
-fn to_data(bundle: &Bundle) -> BTreeMap<String, ByteString> {
-    let parts = [&bundle.ca_cert, &bundle.ca_key, &bundle.cert, &bundle.key];
-    KEYS.into_iter().zip(parts).map(|(key, part)| (key.to_owned(), ByteString(part.clone().into_bytes()))).collect()
-}
-
-/// What is missing or no text is empty, and an empty part is never good.
-fn from_data(data: Option<&BTreeMap<String, ByteString>>) -> Bundle {
-    let part = |key: &str| {
-        let bytes = data.and_then(|data| data.get(key)).map(|bytes| bytes.0.clone());
-        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+/// Writes the Secret on top of the one that was seen.
+async fn store(
+    api: &Api<Secret>,
+    there: Option<&Secret>,
+    name: &str,
+    stored: &Stored,
+    grants: bool,
+) -> anyhow::Result<()> {
+    let mut secret = there.cloned().unwrap_or_else(|| secret::named(name));
+    stored.write(&mut secret);
+    if grants {
+        secret::take_wish(&mut secret);
+    }
+    let parameters = PostParams::default();
+    let written = match there {
+        None => tokio::time::timeout(LONGEST, api.create(&parameters, &secret)).await?,
+        Some(_) => tokio::time::timeout(LONGEST, api.replace(name, &parameters, &secret)).await?,
     };
-    let [ca_cert, ca_key, cert, key] = KEYS.map(part);
-    Bundle { ca_cert, ca_key, cert, key }
+    match written {
+        // Somebody was first, ourselves perhaps: the watch will tell.
+        Err(kube::Error::Api(status))
+            if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
+        {
+            Ok(())
+        }
+        other => other.map(drop).with_context(|| format!("writing Secret {name}")),
+    }
 }
