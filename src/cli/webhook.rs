@@ -13,8 +13,10 @@ use super::files;
 use crate::certificate::Lifetimes;
 use crate::controller::certificates::{Ageing, Files};
 use crate::controller::clusters::Clusters;
+use crate::controller::follow::{self, Rate};
 use crate::controller::libraries::Libraries;
 use crate::controller::namespaces::Namespaces;
+use crate::controller::ring;
 use crate::controller::upkeep::{self, Replica, Source};
 use crate::manifest::Stream;
 use crate::offline::topology_of;
@@ -71,6 +73,9 @@ pub(super) struct Args {
     /// Manifests that describe the caches and namespaces (repeatable; the built-in cluster when there are none)
     #[arg(short, long, value_name = "FILE", requires = "standalone")]
     filename: Vec<String>,
+    /// Running pods a second that are given a changed configuration; 0 for none, and a metric counts who is behind
+    #[arg(long, default_value_t = 20)]
+    follow_rate: u32,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -155,9 +160,13 @@ async fn in_cluster(
         CertificateSource::Own => Source::Own(ageing),
         CertificateSource::External => Source::Files(folder(args)?),
     };
-    let (tls, _leadership) = upkeep::start(client.clone(), replica, source, readiness.clone(), metrics.clone()).await?;
+    let (tls, leadership) = upkeep::start(client.clone(), replica, source, readiness.clone(), metrics.clone()).await?;
+    let clusters = Clusters::watched(client.clone(), settings.clone(), metrics.clone()).await?;
+    tokio::spawn(ring::keep(client.clone(), clusters.clone(), leadership.clone(), metrics.clone()));
+    let rate = Rate { per_second: args.follow_rate };
+    tokio::spawn(follow::keep(client.clone(), clusters.clone(), leadership, rate, metrics.clone()));
     let app = App {
-        clusters: Clusters::watched(client.clone(), settings.clone(), metrics.clone()).await?,
+        clusters,
         namespaces: Namespaces::watched(client.clone(), metrics.clone()).await?,
         libraries: Libraries::kept(client, metrics.clone()),
         settings,

@@ -87,6 +87,12 @@ pub struct Metrics {
     pub watch_last_event: Family<WatchLabels, Timestamp>,
     /// Namespaces whose label has a value that is not known; their pods are left alone.
     pub namespaces_mislabelled: Gauge,
+    /// Pods that carry our label, as the leader sees them.
+    pub pods_injected: Gauge,
+    /// Of these, how many run with another configuration than they should.
+    pub pods_behind: Gauge,
+    /// Configurations of running pods that were written anew.
+    pub pods_followed: Family<ResultLabels, Counter>,
     /// Clusters that pods can use.
     pub clusters: Gauge,
     /// Clusters that contradict themselves.
@@ -112,6 +118,9 @@ impl Metrics {
             watch_errors: Family::default(),
             watch_last_event: Family::default(),
             namespaces_mislabelled: Gauge::default(),
+            pods_injected: Gauge::default(),
+            pods_behind: Gauge::default(),
+            pods_followed: Family::default(),
             clusters: Gauge::default(),
             clusters_broken: Gauge::default(),
         };
@@ -156,6 +165,21 @@ impl Metrics {
             "namespaces_mislabelled",
             "Namespaces whose label memcached.io/inject is not known",
             self.namespaces_mislabelled.clone(),
+        );
+        r.register(
+            "pods_injected",
+            "Pods with a memcached of ours, as the leader sees them",
+            self.pods_injected.clone(),
+        );
+        r.register(
+            "pods_behind",
+            "Pods whose proxy has another configuration than it should",
+            self.pods_behind.clone(),
+        );
+        r.register(
+            "pods_followed",
+            "Configurations of running pods written anew, by result",
+            self.pods_followed.clone(),
         );
         r.register("clusters", "Clusters that pods can use", self.clusters.clone());
         r.register("clusters_broken", "Clusters whose StatefulSets can't be used", self.clusters_broken.clone());

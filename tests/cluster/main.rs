@@ -7,6 +7,7 @@
 mod admission;
 mod bed;
 mod environment;
+mod follow;
 mod install;
 mod outage;
 mod workloads;
