@@ -6,7 +6,15 @@
 
 mod admission;
 mod bed;
+mod cert_manager;
 mod environment;
+mod fleet;
 mod install;
+mod leader;
+mod load;
 mod outage;
+mod replicas;
+mod rights;
+mod rotation;
+mod trust;
 mod workloads;
