@@ -1,5 +1,7 @@
 //! `kubectl apply -k manifests` and nothing else.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 use testbed::folder::workspace_root;
 
@@ -54,33 +56,13 @@ fn objects_are_accepted_in_any_order() {
     }
 }
 
-/// cert-manager itself can't be had here: its two kinds, so that our objects of them are at least accepted.
-fn define_cert_managers_kinds(bed: &Bed) {
-    for (kind, plural) in [("Certificate", "certificates"), ("Issuer", "issuers")] {
-        let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-        let version = json!({"name": "v1", "served": true, "storage": true, "schema": schema});
-        let name = format!("{plural}.cert-manager.io");
-        let crd = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name},
-            "spec": {
-                "group": "cert-manager.io", "scope": "Namespaced", "versions": [version],
-                "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
-            },
-        });
-        let said = bed.kubectl_on(&["apply"], &crd);
-        assert!(said.ok, "{}", said.err);
-        let said = bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &format!("crd/{name}")]);
-        assert!(said.ok, "{}", said.err);
-    }
-}
-
 #[test]
 fn every_component_applies() {
     let bed = Bed::shared();
-    define_cert_managers_kinds(bed);
     let components = std::fs::read_dir(workspace_root().join("manifests/components")).unwrap();
     let names: Vec<_> = components.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    assert!(names.len() >= 2, "{names:?}");
+    assert!(names.len() >= 3, "{names:?}");
+    bed.know_cert_manager();
     for name in names {
         let said = bed.kubectl(&["apply", "--dry-run=server", "--validate=strict", "-k", &bed.overlay(&name)]);
         assert!(said.ok, "{name}: {}", said.err);
