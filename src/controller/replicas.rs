@@ -83,7 +83,7 @@ impl Replicas {
                         self.table().take(event, Instant::now());
                     }
                     Ok(Some(Err(error))) => {
-                        if metrics.watch_errors.get_or_create(&labels).inc() % 20 == 0 {
+                        if metrics.watch_errors.get_or_create(&labels).inc().is_multiple_of(20) {
                             tracing::warn!(resource = "leases", %error, "the watch failed; leadership and endpoints stay as they are until it is back");
                         }
                     }
