@@ -2,9 +2,10 @@
 //! would be found out at once.
 //!
 //! API servers keep up to 25 idle connections to a webhook. When a server freezes or its node goes dark nobody closes
-//! them, and each of them costs one pod creation its 5 seconds, however much later it is used: at one creation a minute
-//! that lasts for half an hour. So below [`BUSY`] every answer closes its connection (a new one costs about 1 ms), and
-//! above it they are kept, because 25 stale ones are used up within a quarter of a second.
+//! them, and each of them costs one pod creation its 5 seconds, however much later it is used. Measured with two replicas
+//! after a burst of 60 creations, one replica frozen: 2 of the next 10 creations failed although the frozen one was out
+//! of the endpoints; none when connections are closed. So below [`BUSY`] every answer closes its connection (a new one
+//! costs about 1 ms), and above it they are kept, because 25 stale ones are used up within a quarter of a second.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;

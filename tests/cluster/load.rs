@@ -90,7 +90,18 @@ impl Drop for Load {
     }
 }
 
-fn create(client: &Client, namespace: &str) -> Creation {
+/// So many creations at once, in a namespace of their own.
+pub(crate) fn burst(bed: &Bed, count: usize) -> Vec<Creation> {
+    let namespace = bed.namespace(json!({}), json!({}));
+    let client = bed.control_plane.client();
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..count).map(|_| scope.spawn(|| create(&client, &namespace))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    })
+}
+
+/// One creation.
+pub(crate) fn create(client: &Client, namespace: &str) -> Creation {
     let began = Instant::now();
     let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All");
     let answer = client.post_json(&path, &pod(namespace, "web", json!({"memcached.io/mode": "replicated"})));

@@ -7,7 +7,7 @@ use testbed::process::Signal;
 
 use crate::bed::{BOUND, Bed};
 use crate::fleet::the_leader;
-use crate::load::{Load, none_failed, outage, report};
+use crate::load::{self, Load, none_failed, outage, report};
 
 /// The goal is 5 s after the fault; a machine that is busy otherwise gets four times that.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -56,25 +56,21 @@ fn killing_or_freezing_a_replica_fails_no_pod_that_is_created_later() {
     }
 }
 
-/// A pod a second: too few to use up connections that somebody keeps.
+/// A few pods, one after the other: too few to use up connections that the API server would keep.
 #[test]
 fn a_quiet_cluster_keeps_no_connection_to_a_frozen_replica() {
     let bed = Bed::without_webhook();
     let replicas = bed.replicas(2, &[]);
-    let load = Load::start(&bed);
-    load.wait_for_successes(60);
-    load.stop();
     let leader = the_leader(&replicas);
+    // All at once, so that there is a connection for each, to either replica.
+    let burst = load::burst(&bed, 60);
+    none_failed("a burst of 60", &burst);
     let struck = &replicas[1 - leader];
     struck.process().signal(Signal::STOP).unwrap();
     bed.wait_for_endpoints(&[&replicas[leader]]);
     let shop = bed.namespace(serde_json::json!({}), serde_json::json!({}));
-    for round in 0..10 {
-        let began = Instant::now();
-        let name = format!("web-{round}");
-        bed.created(&crate::bed::pod(&shop, &name, serde_json::json!({"memcached.io/mode": "replicated"})));
-        assert!(began.elapsed() < TIMEOUT, "round {round}: {:?}", began.elapsed());
-    }
+    let later: Vec<_> = (0..10).map(|_| load::create(&bed.control_plane.client(), &shop)).collect();
+    none_failed("created one by one, once the frozen replica was out of the endpoints", &later);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use testbed::folder::workspace_root;
 
-use crate::bed::{BOUND, Bed, Said};
+use crate::bed::{Bed, Said};
 use crate::fleet::ca_bundles;
 
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/memcached-injector";
@@ -80,7 +80,6 @@ fn a_release_may_drop_rename_and_bring_back_entries_by_either_kind_of_apply() {
         }
         let _replicas = bed.replicas(2, &[]);
         bed.wait_for("the caBundle", MUTATING, is_whole);
-        wait_until_disowned(&bed);
         let whole = ca_bundles(&bed.get(MUTATING));
         applied(bed.kubectl_on(side, &release(&bed, |_| {})), "again");
         assert_eq!(ca_bundles(&bed.get(MUTATING)), whole, "{side:?}: the same manifests take nothing away");
@@ -92,22 +91,10 @@ fn a_release_may_drop_rename_and_bring_back_entries_by_either_kind_of_apply() {
             applied(bed.kubectl_on(side, &release(&bed, change)), what);
             let config = bed.wait_for(&format!("a caBundle after a release that {what} an entry"), MUTATING, is_whole);
             assert_eq!(ca_bundles(&config).len(), entries, "{side:?} {what}");
-            wait_until_disowned(&bed);
         }
     }
 }
 
 fn applied(said: Said, what: &str) {
     assert!(said.ok, "{what}: {}", said.err);
-}
-
-/// Until the leader has given up the ownership that the API server noted for it.
-fn wait_until_disowned(bed: &Bed) {
-    let path = format!("{MUTATING}?showManagedFields=true");
-    bed.control_plane
-        .wait_for("the webhook to own no field", &path, BOUND, |config| {
-            let managers = config["metadata"]["managedFields"].as_array();
-            managers.is_some_and(|all| all.iter().all(|one| one["manager"] != "memcached-injector"))
-        })
-        .unwrap();
 }

@@ -1,7 +1,8 @@
 //! Which CAs the API server trusts when it calls us: watches our two webhook configurations, and puts our CAs there.
 //!
 //! By JSON patch with a `test` on the entry's name: server-side apply of a partial list would own the entries and break
-//! the next release's apply, and without the test a list that changed meanwhile would get it in the wrong place.
+//! the next release's apply, and without the test a list that changed meanwhile would get it in the wrong place. The API
+//! server notes the one field as ours, which keeps no entry alive that a release drops (tests/cluster/trust.rs).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
-use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ impl Trust {
     /// Looks at what is published now.
     pub(super) fn look(&mut self) {
         let mut bundles = Vec::new();
-        self.each(|_, _, entries| bundles.extend(entries.iter().map(|entry| fingerprints(text(entry.bundle)))));
+        self.each(|_, entries| bundles.extend(entries.iter().map(|entry| fingerprints(text(entry.bundle)))));
         let mut everywhere = bundles.first().cloned().unwrap_or_default();
         everywhere.retain(|one| bundles.iter().all(|bundle| bundle.contains(one)));
         self.since.retain(|one, _| everywhere.contains(one));
@@ -75,10 +76,8 @@ impl Trust {
     pub(super) async fn publish(&self, authorities: &str) -> anyhow::Result<usize> {
         let wanted = ByteString(authorities.as_bytes().to_vec());
         let mut patches = Vec::new();
-        self.each(|plural, metadata, entries| {
-            let patch = patch_of(&entries, &wanted);
-            let patch = if patch.is_empty() { disown(metadata) } else { patch };
-            patches.push((plural, patch));
+        self.each(|plural, entries| {
+            patches.push((plural, patch_of(&entries, &wanted)));
         });
         let mut changed = 0;
         for (plural, patch) in patches.into_iter().filter(|(_, patch)| !patch.is_empty()) {
@@ -102,14 +101,14 @@ impl Trust {
     }
 
     /// Shows each configuration that is there, with its entries that call us.
-    fn each(&self, mut show: impl FnMut(&'static str, &ObjectMeta, Vec<Entry<'_>>)) {
+    fn each(&self, mut show: impl FnMut(&'static str, Vec<Entry<'_>>)) {
         for found in self.mutating.state() {
             let all = found.webhooks.iter().flatten().map(|entry| (entry.name.as_str(), &entry.client_config));
-            show("mutating", &found.metadata, self.ours(all));
+            show("mutating", self.ours(all));
         }
         for found in self.validating.state() {
             let all = found.webhooks.iter().flatten().map(|entry| (entry.name.as_str(), &entry.client_config));
-            show("validating", &found.metadata, self.ours(all));
+            show("validating", self.ours(all));
         }
     }
 
@@ -138,18 +137,6 @@ fn patch_of(entries: &[Entry<'_>], wanted: &ByteString) -> Vec<Value> {
             json!({"op": "test", "path": format!("{at}/name"), "value": entry.name}),
             json!({"op": "add", "path": format!("{at}/clientConfig/caBundle"), "value": wanted}),
         ]
-    });
-    operations.collect()
-}
-
-/// Gives up the ownership of the field that the API server noted for us: with it, a server-side apply that drops an entry
-/// would leave a piece of that entry behind, which is not valid, and so fail.
-fn disown(metadata: &ObjectMeta) -> Vec<Value> {
-    let managers = metadata.managed_fields.iter().flatten().enumerate();
-    let ours = managers.filter(|(_, entry)| entry.manager.as_deref() == Some(MANAGER)).map(|(index, _)| index);
-    let operations = ours.take(1).flat_map(|index| {
-        let at = format!("/metadata/managedFields/{index}");
-        [json!({"op": "test", "path": format!("{at}/manager"), "value": MANAGER}), json!({"op": "remove", "path": at})]
     });
     operations.collect()
 }
