@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -30,7 +30,7 @@ const CLOCK_BOUND: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Server {
     // Fields are dropped in this order: the process before its folder and its port.
-    process: Mutex<Process>,
+    process: Arc<Mutex<Process>>,
     binary: PathBuf,
     args: Vec<String>,
     folder: RunFolder,
@@ -60,7 +60,7 @@ impl Server {
         args.extend(as_root_user().map(str::to_owned));
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let process = Self::spawn(&binary, &args, &folder, port.number())?;
-        Ok(Self { process: Mutex::new(process), binary, args, folder, port })
+        Ok(Self { process: Arc::new(Mutex::new(process)), binary, args, folder, port })
     }
 
     /// Where it listens; the same after [`Server::restart_empty`].
@@ -147,12 +147,10 @@ impl Server {
         Ok(())
     }
 
-    /// Sends its process a signal; [`Server::freeze`] is the guarded form of SIGSTOP.
-    ///
-    /// # Errors
-    /// When the signal cannot be sent.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.process().signal(signal)
+    /// Sends signals to its current process, from another thread too; [`Server::freeze`] is the guarded form of SIGSTOP.
+    pub fn signaller(&self) -> impl Fn(Signal) -> Result<()> + Send + 'static {
+        let process = Arc::clone(&self.process);
+        move |signal| process.lock().unwrap_or_else(PoisonError::into_inner).signal(signal)
     }
 
     /// `stats`, names and values.
