@@ -26,27 +26,12 @@ fn one_real_memcached_always_passes() {
     assert!(checked.operations > 1000 && checked.unknown == 0, "{checked:?}");
 }
 
-fn as_one(test: &str, bed: &Bed) {
+/// What eight clients see through the bed's proxies while nothing is wrong.
+pub(crate) fn as_one(test: &str, bed: &Bed) {
     let plan = Plan::new(random::seed(), bed.addresses());
     let (history, ()) = record(&plan, || thread::sleep(LENGTH)); // the length of the traffic
     let checked = rerun::assert_one_memcached(test, bed, &history, Misses::Never, &[]);
     assert!(checked.operations > 1000 && checked.unknown == 0, "{checked:?} {:?}", history.unknown());
-}
-
-#[test]
-fn replicated_coherent_is_one_memcached_for_three_proxies() {
-    as_one("concurrent::replicated_coherent_is_one_memcached_for_three_proxies", &Layout::coherent().start(3));
-}
-
-#[test]
-fn two_copies_are_one_memcached_for_three_proxies() {
-    let bed = Layout::coherent().with_two_copies().start(3);
-    as_one("concurrent::two_copies_are_one_memcached_for_three_proxies", &bed);
-}
-
-#[test]
-fn two_sets_are_one_memcached_for_three_proxies() {
-    as_one("concurrent::two_sets_are_one_memcached_for_three_proxies", &Layout::two_sets().start(3));
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(crate) fn assert_one_memcached(
         let state = bed.state_of(&violation.key);
         let story = story.join("\n  ");
         panic!(
-            "{violation}the servers now:\n{state}what happened to them (found at {:.0} ms):\n  {story}\nrun again: {}\n",
+            "\n{violation}the servers now:\n{state}what happened to them (found at {:.0} ms):\n  {story}\nrun again: {}\n",
             failed.as_secs_f64() * 1e3,
             command(test, history.seed),
         )

@@ -13,7 +13,6 @@ use crate::bed::Bed;
 use crate::parts::memcached::Server;
 use crate::parts::relay::Condition;
 use crate::process::Signal;
-use crate::random::Random;
 
 /// A starved server stands still for this long, again and again: more than the 250 ms that a request may take would be
 /// a frozen one, less than the proxy's timeout (0.2 s) is slow and not dead.
@@ -64,25 +63,6 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// One fault of any kind on any server and path, for storms. Delays are below the proxy's timeout.
-    pub fn any(random: &mut Random, bed: &Bed) -> Self {
-        let server = random.below(bed.servers().len());
-        let proxy = random.below(bed.proxies().len());
-        let from = if random.chance(70) { From::Proxy(proxy) } else { From::Everyone };
-        match random.below(11) {
-            0 => Self::Kill(server),
-            1 | 2 => Self::Freeze(server),
-            3 => Self::BackEmpty(server),
-            4 => Self::BackStale(server),
-            5 => Self::Slow(server),
-            6 => Self::Cut(from, server),
-            7 => Self::Blackhole(from, server),
-            8 => Self::RequestsLost(from, server),
-            9 => Self::RepliesLost(from, server),
-            _ => Self::Delay(from, server, Duration::from_millis(5 + random.below(60) as u64)),
-        }
-    }
-
     /// Makes it happen; it lasts until the guard is undone or dropped.
     ///
     /// # Errors
