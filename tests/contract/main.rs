@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // how a test stops
 
+mod coherent_under_faults;
 mod concurrent;
 mod layout;
 mod rerun;
