@@ -6,5 +6,6 @@
 
 mod coherent_under_faults;
 mod concurrent;
+mod differential;
 mod layout;
 mod rerun;
