@@ -59,7 +59,8 @@ const DOCUMENTED: [Documented; 7] = [
         why: "memcached's decr pads in place but not when anybody, such as our own look at the item, holds it just then",
         harmless: false,
         applies: |_, _, plain, ours| {
-            let padded = |reply: &Reply| reply.value.as_ref().is_some_and(|value| value.ends_with(b" "));
+            // a size alone (mg s) may be that of a padded value
+            let padded = |reply: &Reply| reply.value.as_ref().is_none_or(|value| value.ends_with(b" "));
             plain.iter().chain(ours).any(padded) && same(&unpadded(plain), &unpadded(ours))
         },
     },
