@@ -85,6 +85,13 @@ impl Layout {
         bed.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
+    /// The same where proxy `i` has its local cache at `locals[i]`, if anywhere.
+    pub(crate) fn start_beside(&self, proxies: usize, locals: &[SocketAddr]) -> Bed {
+        let text = &library::library().text;
+        let config = |proxy: usize, addresses: &[SocketAddr]| self.config(addresses, locals.get(proxy).copied());
+        Bed::start(self.servers, proxies, text, config).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
     /// The same without the network: faster, but only servers can have faults.
     pub(crate) fn start_direct(&self, proxies: usize) -> Bed {
         let text = &library::library().text;

@@ -4,8 +4,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // how a test stops
 
-mod coherent_under_faults;
-mod concurrent;
-mod differential;
+mod cell;
 mod layout;
 mod rerun;
+
+mod back_empty;
+mod back_stale;
+mod blackholed;
+mod coherent_under_faults;
+mod concurrent;
+mod cut;
+mod dead;
+mod differential;
+mod frozen;
+mod gone;
+mod healthy;
+mod local_dead;
+mod no_copies;
+mod thawed;
