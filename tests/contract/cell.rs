@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use memcached_injector::request::LocalPlace;
+use memcached_injector::routing::library;
 use testbed::bed::Bed;
 use testbed::client::{Client, Error, Stored};
 use testbed::fault::Fault;
@@ -72,6 +73,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// Three servers and two proxies. The second proxy has no local cache's copy of anything yet.
     pub(crate) fn new(mode: Mode) -> Stage {
+        Stage::with_library(mode, &library::library().text)
+    }
+
+    /// The same with another library.
+    pub(crate) fn with_library(mode: Mode, library: &str) -> Stage {
         let layout = match mode {
             Mode::Coherent => Layout::coherent(),
             Mode::Fastest => Layout::fastest(),
@@ -82,7 +88,7 @@ impl Stage {
         let locals = if mode == Mode::Container { 2 } else { 0 };
         let locals: Vec<Server> = (0..locals).map(|_| Server::start_with(&["-t", "1"]).unwrap()).collect();
         let addresses: Vec<SocketAddr> = locals.iter().map(Server::address).collect();
-        let bed = layout.start_beside(2, &addresses);
+        let bed = layout.start_beside(library, 2, &addresses);
         Stage { bed, mode, locals }
     }
 

@@ -81,15 +81,13 @@ impl Layout {
 
     /// The same with another library.
     pub(crate) fn start_with(&self, library: &str, proxies: usize) -> Bed {
-        let bed = Bed::start(self.servers, proxies, library, |_, addresses| self.config(addresses, None));
-        bed.unwrap_or_else(|error| panic!("{error:#}"))
+        self.start_beside(library, proxies, &[])
     }
 
     /// The same where proxy `i` has its local cache at `locals[i]`, if anywhere.
-    pub(crate) fn start_beside(&self, proxies: usize, locals: &[SocketAddr]) -> Bed {
-        let text = &library::library().text;
+    pub(crate) fn start_beside(&self, library: &str, proxies: usize, locals: &[SocketAddr]) -> Bed {
         let config = |proxy: usize, addresses: &[SocketAddr]| self.config(addresses, locals.get(proxy).copied());
-        Bed::start(self.servers, proxies, text, config).unwrap_or_else(|error| panic!("{error:#}"))
+        Bed::start(self.servers, proxies, library, config).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// The same without the network: faster, but only servers can have faults.

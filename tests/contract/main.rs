@@ -20,5 +20,6 @@ mod frozen;
 mod gone;
 mod healthy;
 mod local_dead;
+mod mutants;
 mod no_copies;
 mod thawed;
