@@ -94,3 +94,30 @@ fn everything_in_random_order_with_two_copies() {
     let test = "coherent_under_faults::everything_in_random_order_with_two_copies";
     storm(test, &Layout::coherent().with_two_copies(), &Kind::ALL, true);
 }
+
+/// Mutants of what today's library does not hold either: the control is the library as it is, in the same storm.
+mod mutants {
+    use memcached_injector::routing::library;
+    use testbed::checker::Misses;
+    use testbed::storm::Kind;
+
+    use crate::mutants::{is_caught, mutant};
+
+    fn assert_caught(mutant: &str, kinds: &[Kind]) {
+        let text = &library::library().text;
+        assert!(!is_caught(text, kinds, true, Misses::Gone), "the library as it is fails");
+        assert!(is_caught(mutant, kinds, true, Misses::Gone), "the checker did not notice");
+    }
+
+    #[test]
+    fn putting_back_without_a_second_look_is_caught() {
+        let looks = "if now and M.id_of(now)~=item.id then self:ask(M.remove_id(key,b,item.id),p,\"drop\")end";
+        assert_caught(&mutant(looks, ""), &[Kind::BackEmpty]);
+    }
+
+    #[test]
+    fn copying_without_a_second_look_is_caught() {
+        let looks = "if now and M.id_of(now)~=id then self:all(M.remove_id(key,b,id),role,list,p)end";
+        assert_caught(&mutant(looks, ""), &[Kind::Kill, Kind::BackEmpty]);
+    }
+}
