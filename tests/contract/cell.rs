@@ -355,7 +355,7 @@ fn update(own: &mut Client, others: &mut Client, key: &str, value: &str) -> Seen
     let last = text(ask("get", || own.get(key))?.map_err(|line| format!("get: {line}"))?);
     let wanted = (Ok(Stored::Stored), Ok(Stored::Exists), Some(format!("{next}0")));
     if (appended, refused, last) != wanted {
-        return Err("append, cas with an outdated id, or the last read went wrong".to_owned());
+        return Ok(Sees::Stale); // one of them decided by an item that is no longer the other's
     }
     Ok(if added == Stored::NotStored { Sees::Kept } else { Sees::Lost })
 }
