@@ -40,15 +40,15 @@ pub(super) struct Command {
 /// The key's bytes in a case: no two cases share one.
 fn key_bytes(key: usize, case: u32) -> Vec<u8> {
     let name = format!("{case:x}/{key}");
-    match key {
-        NUMBERS.. if key >= ODD => {
-            // No blank nor line end: memcached echoes the key of an item that `N` made as it is, and breaks its own line.
-            let binary = [name.as_bytes(), &[0, 0xff, 0x80, 1]].concat();
-            STANDARD.encode(binary).into_bytes()
-        }
-        NUMBERS => name.replace('/', "é:\u{fffd}!").into_bytes(),
-        NUMBERS.. => format!("{name:L<LONGEST_KEY$}").into_bytes(),
-        _ => name.into_bytes(),
+    if key >= ODD {
+        // No blank nor line end: memcached echoes the key of an item that `N` made as it is, and breaks its own line.
+        STANDARD.encode([name.as_bytes(), &[0, 0xff, 0x80, 1]].concat()).into_bytes()
+    } else if key > NUMBERS {
+        format!("{name:L<LONGEST_KEY$}").into_bytes()
+    } else if key == NUMBERS {
+        name.replace('/', "é:\u{fffd}!").into_bytes()
+    } else {
+        name.into_bytes()
     }
 }
 

@@ -25,6 +25,9 @@ use wire::Connection;
 const COMMANDS: &str = "CONTRACT_COMMANDS";
 /// Commands of a case: enough for a state to build up, few enough to shrink at once.
 const CASE: usize = 100;
+/// Differences that may fail to repeat in a run: with one copy of a key, a machine that is too busy for 0.2 s makes a server
+/// look dead. What repeats is no accident; what concurrency alone shows is looked for in other tests.
+const ACCIDENTS: usize = 3;
 
 /// One side: its connections, used in turn as the commands say, and the cas ids that it has shown.
 struct Side {
@@ -119,10 +122,18 @@ fn compare(test: &str, bed: &Bed, reads: Reads, share: usize) {
     let server = Server::start().unwrap();
     let (plain, ours) = (Side::new(vec![server.address()]), Side::new(bed.addresses()));
     let mut pair = Pair { plain, ours, reads, case: 0 };
+    let mut accidents = 0;
     for case in 0..wanted(share).div_ceil(CASE) {
         let mut random = Random::stream(seed, case as u64);
         let commands: Vec<Command> = (0..CASE).map(|_| Command::any(&mut random)).collect();
-        if let Some(difference) = pair.run(&commands) {
+        if let Some(first) = pair.run(&commands) {
+            let Some(difference) = pair.run(&commands) else {
+                accidents += 1;
+                let (plain, ours) = (answer::show(&first.plain), answer::show(&first.ours));
+                println!("did not repeat: {}\nplain: {plain}\nours:  {ours}", commands[first.at]);
+                assert!(accidents <= ACCIDENTS, "more than {ACCIDENTS} differences that did not repeat (seed {seed})");
+                continue;
+            };
             let (commands, difference) = pair.shrink(commands, difference);
             let told: String = commands.iter().map(|command| format!("  {command}\n")).collect();
             panic!(
