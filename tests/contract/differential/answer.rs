@@ -16,8 +16,10 @@ const CLOCK: i64 = 2;
 /// What a layout does with reads beyond asking one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
-    /// The cluster answers every read.
-    Plain,
+    /// The key's authority answers every read.
+    Authority,
+    /// Any copy may answer.
+    AnyCopy,
     /// A local cache may answer.
     Local,
 }
@@ -88,15 +90,14 @@ const DOCUMENTED: [Documented; 7] = [
         },
     },
     Documented {
-        what: "mg of a stale item, in failover or with a binary key: nobody is told to refresh it (Z instead of W)",
-        why: "a look takes the token that was the client's: failover's own look is an mg, and so is the cluster's where \
-              the key is binary, because 1.6.45's me finds no such key",
+        what: "mg of an item to refresh (W, Z, X), in fastest, failover or with a binary key: who is told to refresh it",
+        why: "in fastest the token is the one copy's that was asked; else a look of our own may take the client's token: \
+              failover's is an mg, and so is the cluster's for a binary key, because 1.6.45's me finds none",
         harmless: false,
         applies: |command, reads, plain, ours| {
             let token = ["W", "Z", "X"];
-            (reads == Reads::Local || command.has("b"))
+            (reads != Reads::Authority || command.has("b"))
                 && command.verb() == "mg"
-                && plain.iter().any(|reply| reply.words.iter().any(|word| word == "W"))
                 && same(&without(plain, &token), &without(ours, &token))
         },
     },

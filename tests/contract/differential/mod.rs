@@ -152,7 +152,7 @@ fn replicated_coherent_answers_like_one_memcached() {
     compare(
         "differential::replicated_coherent_answers_like_one_memcached",
         &Layout::coherent().start_direct(2),
-        Reads::Plain,
+        Reads::Authority,
         1,
     );
 }
@@ -160,23 +160,33 @@ fn replicated_coherent_answers_like_one_memcached() {
 #[test]
 fn two_copies_answer_like_one_memcached() {
     let bed = Layout::coherent().with_two_copies().start_direct(2);
-    compare("differential::two_copies_answer_like_one_memcached", &bed, Reads::Plain, 10);
+    compare("differential::two_copies_answer_like_one_memcached", &bed, Reads::Authority, 10);
 }
 
 #[test]
 fn two_sets_answer_like_one_memcached() {
-    compare("differential::two_sets_answer_like_one_memcached", &Layout::two_sets().start_direct(2), Reads::Plain, 10);
+    compare(
+        "differential::two_sets_answer_like_one_memcached",
+        &Layout::two_sets().start_direct(2),
+        Reads::Authority,
+        10,
+    );
 }
 
 #[test]
 fn replicated_fastest_answers_like_one_memcached_in_turn() {
     let test = "differential::replicated_fastest_answers_like_one_memcached_in_turn";
-    compare(test, &Layout::fastest().start_direct(2), Reads::Plain, 4);
+    compare(test, &Layout::fastest().start_direct(2), Reads::AnyCopy, 4);
 }
 
 #[test]
 fn sharded_answers_like_one_memcached() {
-    compare("differential::sharded_answers_like_one_memcached", &Layout::sharded().start_direct(2), Reads::Plain, 4);
+    compare(
+        "differential::sharded_answers_like_one_memcached",
+        &Layout::sharded().start_direct(2),
+        Reads::Authority,
+        4,
+    );
 }
 
 /// Through one proxy: what another's clients wrote may be as old as the local ttl.
