@@ -1,0 +1,31 @@
+//! One proxy cut off from one server that the other still reaches: the cut one's clients ask, the other's check.
+
+use testbed::fault::{Fault, From};
+
+use crate::cell::Sees::{Down, HalfSeen, Kept, Lost, Stale};
+use crate::cell::{WAITS, cells, during};
+
+cells! {
+    (mode, class, expect) during(mode, class, 1, &[Fault::Cut(From::Proxy(1), 0)], &[0], expect);
+    // mode and class => keys whose only copy is on the server in question, all others
+    replicated_coherent_read: Coherent, Read => [Kept], WAITS;
+    replicated_coherent_overwrite: Coherent, Overwrite => [Kept], WAITS;
+    replicated_coherent_remove: Coherent, Remove => [Kept], WAITS;
+    replicated_coherent_update: Coherent, Update => [Kept], WAITS;
+    replicated_fastest_read: Fastest, Read => [Kept], [Kept, Stale];
+    replicated_fastest_overwrite: Fastest, Overwrite => [Kept], [Kept, Stale];
+    replicated_fastest_remove: Fastest, Remove => [Kept], [Kept, Stale];
+    replicated_fastest_update: Fastest, Update => [Kept], [Kept, Stale];
+    sharded_read: Sharded, Read => [Lost, HalfSeen], [Kept];
+    sharded_overwrite: Sharded, Overwrite => [Down], [Kept];
+    sharded_remove: Sharded, Remove => [Down], [Kept];
+    sharded_update: Sharded, Update => [Down], [Kept];
+    failover_container_read: Container, Read => [Lost], [Kept];
+    failover_container_overwrite: Container, Overwrite => [Down], [Kept];
+    failover_container_remove: Container, Remove => [Down], [Kept];
+    failover_container_update: Container, Update => [Down], [Kept];
+    failover_internal_read: Internal, Read => [Lost], [Kept];
+    failover_internal_overwrite: Internal, Overwrite => [Down], [Kept];
+    failover_internal_remove: Internal, Remove => [Down], [Kept];
+    failover_internal_update: Internal, Update => [Down], [Kept];
+}

@@ -1,0 +1,128 @@
+//! The harness itself: a library with one rule broken must be caught, or a green run proves nothing. A mutant is a
+//! replacement in the text of the joined library; one whose text is no longer there fails and says so. Each is shown to
+//! what looks for its rule: the steps of a cell, or concurrent traffic and the checker; the library as it is passes both.
+
+use std::thread;
+use std::time::Duration;
+
+use memcached_injector::routing::library;
+use testbed::checker::{Misses, check};
+use testbed::fault::Fault;
+use testbed::history::{Plan, record};
+use testbed::random;
+use testbed::storm::{Kind, Storm};
+
+use crate::cell::{BEFORE, Class, Mode, Sees, Stage};
+use crate::layout::Layout;
+
+/// How often the checker looks before it counts as blind; each look has a seed of its own.
+const LOOKS: u64 = 4;
+/// The length of one look.
+const LOOK: Duration = Duration::from_secs(4);
+
+/// The library with a rule broken.
+pub(crate) fn mutant(from: &str, to: &str) -> String {
+    let text = &library::library().text;
+    assert!(text.contains(from), "this mutant no longer fits the library, which has no {from:?}: break the rule anew");
+    text.replace(from, to)
+}
+
+/// Whether the checker finds a violation in one of a few looks at concurrent traffic through three proxies, while faults
+/// of these kinds happen.
+pub(crate) fn is_caught(library: &str, kinds: &[Kind], deletes: bool, misses: Misses) -> bool {
+    let seed = random::seed();
+    (seed..seed + LOOKS).any(|seed| {
+        let bed = Layout::coherent().start_with(library, 3);
+        let mut plan = Plan::new(seed, bed.addresses());
+        plan.deletes = deletes;
+        let (history, ()) = record(&plan, || {
+            if kinds.is_empty() {
+                thread::sleep(LOOK); // the length of the traffic
+            } else {
+                let storm = Storm { lasts: 200..1_000, peace: 0..500, ..Storm::new(seed, LOOK, kinds) };
+                storm.rage(&bed).unwrap_or_else(|error| panic!("{error:#}"));
+            }
+        });
+        let verdict = check(&history, misses);
+        if let Err(violation) = &verdict {
+            println!("{violation}");
+        }
+        verdict.is_err()
+    })
+}
+
+/// What a client sees of a class's keys on a library, after these faults.
+fn seen(library: &str, class: Class, faults: &[Fault]) -> Vec<Sees> {
+    let stage = Stage::with_library(Mode::Coherent, library);
+    stage.fill(BEFORE);
+    let guards: Vec<_> = faults.iter().map(|fault| fault.apply(&stage.bed).unwrap()).collect();
+    if faults.contains(&Fault::BackEmpty(0)) {
+        stage.bed.wait_all_up().unwrap();
+    }
+    let seen = stage.try_class(class, 0, BEFORE);
+    drop(guards);
+    seen
+}
+
+/// The cell's steps find nothing wrong with the library as it is, and something with the mutant.
+fn assert_cell_catches(mutant: &str, class: Class, faults: &[Fault]) {
+    let kept = |library: &str| seen(library, class, faults).iter().all(|sees| *sees == Sees::Kept);
+    assert!(kept(&library::library().text), "the library as it is fails this cell: see the cell's own test");
+    assert!(!kept(mutant), "the cell did not notice");
+}
+
+#[test]
+fn reading_a_copy_before_the_authority_is_caught() {
+    let authority_first = "local function read(t,r,cmd,key,list)\nfor i=1,#list do";
+    let last_first = "local function read(t,r,cmd,key,list)\nfor i=#list,1,-1 do";
+    // without deletes: with them, today's library is caught too (coherent_under_faults.rs)
+    assert!(!is_caught(&library::library().text, &[], false, Misses::Never), "the library as it is fails");
+    assert!(is_caught(&mutant(authority_first, last_first), &[], false, Misses::Never), "the checker did not notice");
+}
+
+#[test]
+fn writing_to_the_authority_only_is_caught() {
+    let alone = mutant("t:all(q,\"copy\",list,p)\nif id then", "if id then");
+    assert_cell_catches(&alone, Class::Read, &[Fault::Kill(0)]);
+}
+
+#[test]
+fn leaving_the_copies_behind_a_delete_is_caught() {
+    let everywhere = "local answers=#list>1 and t:erase(r,key,b_flag(r),list)or t:all(r,\"cmd\",list)";
+    let there_only = "local answers=t:all(r,\"cmd\",{list[1]})";
+    assert_cell_catches(&mutant(everywhere, there_only), Class::Remove, &[]);
+}
+
+#[test]
+fn deciding_an_add_without_a_look_at_the_copies_is_caught() {
+    let looks = "if creates then res,p,done=t:create(q,list,key,b,id)else res,p,done=t:once(q,list,key,b,id)end";
+    let blind = "res,p,done=t:once(q,list,key,b,id)";
+    assert_cell_catches(&mutant(looks, blind), Class::Update, &[Fault::BackEmpty(0)]);
+}
+
+#[test]
+fn taking_the_emptied_authoritys_miss_for_an_answer_is_caught() {
+    let restores = "local there,x=t:restore(key,b_flag(r),p,list)";
+    assert_cell_catches(&mutant(restores, "local there,x=nil,nil"), Class::Read, &[Fault::BackEmpty(0)]);
+}
+
+#[test]
+fn giving_up_at_the_first_dead_server_is_caught() {
+    let next = "function Copies:first(q,list)\nfor i=1,#list do";
+    let none = "function Copies:first(q,list)\nfor i=1,1 do";
+    assert_cell_catches(&mutant(next, none), Class::Overwrite, &[Fault::Kill(0)]);
+}
+
+/// The bed's own control: a fault that does nothing would let every library pass.
+#[test]
+fn a_lost_copy_is_caught_where_no_loss_is_allowed() {
+    let bed = Layout::sharded().start(2);
+    let plan = Plan::new(random::seed(), bed.addresses());
+    let (history, ()) = record(&plan, || {
+        for server in 0..3 {
+            Fault::BackEmpty(server).apply(&bed).unwrap().undo().unwrap();
+            bed.wait_all_up().unwrap();
+        }
+    });
+    assert!(check(&history, Misses::Never).is_err(), "no loss was noticed in {} operations", history.operations.len());
+}

@@ -1,0 +1,32 @@
+//! One server thawed after it missed writes: as one that is back with old data, but its connections never broke.
+//! A write that was answered with an error may happen when the server goes on.
+
+use testbed::fault::Fault;
+
+use crate::cell::Sees::{Kept, Lost, Stale};
+use crate::cell::{WAITS, after, cells};
+
+cells! {
+    (mode, class, expect) after(mode, class, Fault::Freeze(0), &[0], expect);
+    // mode and class => keys whose only copy is on the server in question, all others
+    replicated_coherent_read: Coherent, Read => [Kept], WAITS;
+    replicated_coherent_overwrite: Coherent, Overwrite => [Kept], WAITS;
+    replicated_coherent_remove: Coherent, Remove => [Kept], WAITS;
+    replicated_coherent_update: Coherent, Update => [Kept], WAITS;
+    replicated_fastest_read: Fastest, Read => [Kept], [Kept, Stale];
+    replicated_fastest_overwrite: Fastest, Overwrite => [Kept], [Kept, Stale];
+    replicated_fastest_remove: Fastest, Remove => [Kept], [Kept, Stale];
+    replicated_fastest_update: Fastest, Update => [Kept], [Kept, Stale];
+    sharded_read: Sharded, Read => [Kept], [Kept];
+    sharded_overwrite: Sharded, Overwrite => [Kept], [Kept];
+    sharded_remove: Sharded, Remove => [Kept, Lost], [Kept];
+    sharded_update: Sharded, Update => [Kept], [Kept];
+    failover_container_read: Container, Read => [Kept], [Kept];
+    failover_container_overwrite: Container, Overwrite => [Kept], [Kept];
+    failover_container_remove: Container, Remove => [Kept, Lost], [Kept];
+    failover_container_update: Container, Update => [Kept], [Kept];
+    failover_internal_read: Internal, Read => [Kept], [Kept];
+    failover_internal_overwrite: Internal, Overwrite => [Kept], [Kept];
+    failover_internal_remove: Internal, Remove => [Kept, Lost], [Kept];
+    failover_internal_update: Internal, Update => [Kept], [Kept];
+}
