@@ -1,0 +1,2 @@
+//! A placeholder of the model; see the next commit.
+fn main() {}
