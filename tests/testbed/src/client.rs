@@ -50,6 +50,21 @@ pub struct Item {
     pub value: Vec<u8>,
     /// The flags it was stored with.
     pub flags: u32,
+    /// Its cas id, where the command asked for it (`gets`).
+    pub cas: Option<u64>,
+}
+
+/// What a storage command came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// `STORED`
+    Stored,
+    /// `NOT_STORED`: the condition of add, replace, append or prepend did not hold.
+    NotStored,
+    /// `EXISTS`: a cas with an id that is not the item's.
+    Exists,
+    /// `NOT_FOUND`: a cas without an item.
+    NotFound,
 }
 
 /// A connection to one memcached, made at first use and made again after it broke.
@@ -86,17 +101,7 @@ impl Client {
     /// # Errors
     /// As [`Error`] says; an error line inside the reply fails the whole operation and gives the connection up.
     pub fn multiget(&mut self, keys: &[&str]) -> Result<Vec<Item>> {
-        let request = format!("get {}\r\n", keys.join(" "));
-        self.operation(request.as_bytes(), |connection| {
-            let mut items = Vec::new();
-            loop {
-                let line = connection.line()?;
-                if line == "END" {
-                    return Ok(items);
-                }
-                items.push(connection.item(&line)?);
-            }
-        })
+        self.items(&format!("get {}\r\n", keys.join(" ")))
     }
 
     /// `set`: `true` when `STORED`. `lifetime` is memcached's exptime in seconds, 0 for ever.
@@ -108,6 +113,38 @@ impl Client {
         request.extend_from_slice(value);
         request.extend_from_slice(b"\r\n");
         self.outcome(&request, "STORED", "NOT_STORED")
+    }
+
+    /// `gets`: the item with its cas id, or `None` for a miss.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub fn gets(&mut self, key: &str) -> Result<Option<Item>> {
+        Ok(self.items(&format!("gets {key}\r\n"))?.pop())
+    }
+
+    /// `add`, `replace`, `append` or `prepend`, without flags and for ever.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub fn store(&mut self, verb: &str, key: &str, value: &[u8]) -> Result<Stored> {
+        self.storage(&format!("{verb} {key} 0 0 {}\r\n", value.len()), value)
+    }
+
+    /// `cas` with an id from [`Client::gets`], without flags and for ever.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub fn cas(&mut self, key: &str, value: &[u8], id: u64) -> Result<Stored> {
+        self.storage(&format!("cas {key} 0 0 {} {id}\r\n", value.len()), value)
+    }
+
+    /// `touch`: `true` when there is such a key. `lifetime` is memcached's exptime in seconds, 0 for ever.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub fn touch(&mut self, key: &str, lifetime: u32) -> Result<bool> {
+        self.outcome(format!("touch {key} {lifetime}\r\n").as_bytes(), "TOUCHED", "NOT_FOUND")
     }
 
     /// `delete`: `true` when there was such a key.
@@ -156,6 +193,34 @@ impl Client {
                     (Some("STAT"), Some(name)) => stats.push((name.to_owned(), words.next().unwrap_or("").to_owned())),
                     _ => return Err(Error::Protocol(line)),
                 }
+            }
+        })
+    }
+
+    /// The items that a retrieval command returns.
+    fn items(&mut self, request: &str) -> Result<Vec<Item>> {
+        self.operation(request.as_bytes(), |connection| {
+            let mut items = Vec::new();
+            loop {
+                let line = connection.line()?;
+                if line == "END" {
+                    return Ok(items);
+                }
+                items.push(connection.item(&line)?);
+            }
+        })
+    }
+
+    fn storage(&mut self, line: &str, value: &[u8]) -> Result<Stored> {
+        let request = [line.as_bytes(), value, b"\r\n"].concat();
+        self.operation(&request, |connection| {
+            let line = connection.line()?;
+            match line.as_str() {
+                "STORED" => Ok(Stored::Stored),
+                "NOT_STORED" => Ok(Stored::NotStored),
+                "EXISTS" => Ok(Stored::Exists),
+                "NOT_FOUND" => Ok(Stored::NotFound),
+                _ => Err(Error::Protocol(line)),
             }
         })
     }
@@ -250,12 +315,13 @@ impl Connection {
     fn item(&mut self, line: &str) -> Result<Item> {
         let words: Vec<&str> = line.split(' ').collect();
         let parsed = match words.as_slice() {
-            ["VALUE", key, flags, bytes, ..] => {
-                flags.parse().ok().zip(bytes.parse::<usize>().ok()).map(|(f, b)| (*key, f, b))
+            ["VALUE", key, flags, bytes, cas @ ..] => {
+                let cas = cas.first().and_then(|id| id.parse().ok());
+                flags.parse().ok().zip(bytes.parse::<usize>().ok()).map(|(f, b)| (*key, f, b, cas))
             }
             _ => None,
         };
-        let Some((key, flags, length)) = parsed else {
+        let Some((key, flags, length, cas)) = parsed else {
             return Err(Error::Protocol(line.to_owned()));
         };
         while self.unread.len() < length + 2 {
@@ -266,7 +332,7 @@ impl Connection {
             return Err(Error::Protocol(format!("the value of {key} does not end after {length} bytes")));
         }
         self.unread.drain(..length + 2);
-        Ok(Item { key: key.to_owned(), value, flags })
+        Ok(Item { key: key.to_owned(), value, flags, cas })
     }
 }
 

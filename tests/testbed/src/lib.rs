@@ -9,6 +9,8 @@
 //! | [`parts`] | one running part a file: cache server, control plane, fake nodes, the injector, a kubelet's stand-in |
 //! | [`client`], [`https`], [`admission`] | how a test talks to them: memcached's text protocol, HTTPS with a named authority, AdmissionReviews |
 //! | [`workload`], [`report`] | bounded traffic, and the table of what happened |
+//! | [`bed`], [`fault`], [`storm`] | a whole cluster with a network of its own, everything that can go wrong with it, and much of that in a row |
+//! | [`history`], [`checker`], [`random`] | what concurrent clients saw, whether one memcached could have answered so, and the choices behind it |
 //!
 //! Rules that hold everywhere:
 //! - Nothing is skipped. A part that is missing is an error that names the command which gets it.
@@ -20,13 +22,19 @@
 //! (parent-death signals, `/proc`).
 
 pub mod admission;
+pub mod bed;
+pub mod checker;
 pub mod client;
+pub mod fault;
 pub mod fetch;
 pub mod folder;
+pub mod history;
 pub mod https;
 pub mod parts;
 pub mod ports;
 pub mod process;
+pub mod random;
 pub mod report;
+pub mod storm;
 pub mod wait;
 pub mod workload;

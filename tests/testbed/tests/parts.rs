@@ -12,5 +12,9 @@ mod memcached;
 mod missing;
 #[path = "parts/pod.rs"]
 mod pod;
+#[path = "parts/proxy.rs"]
+mod proxy;
+#[path = "parts/relay.rs"]
+mod relay;
 #[path = "parts/workload.rs"]
 mod workload;

@@ -1,12 +1,13 @@
-//! One memcached cache server as a process, and the faults it can have: dead, frozen, back empty. Owns the server's port
-//! for the server's whole life, dead or alive. Proxies are [`super::kubelet`]'s: they run as the injector wrote them.
+//! One memcached cache server as a process, and the faults it can have: dead, frozen, back empty, back with old data. Owns
+//! the server's port for the server's whole life, dead or alive. Proxies are [`super::proxy`]'s, pods [`super::kubelet`]'s.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, geteuid};
 
 use crate::client::Client;
@@ -14,16 +15,22 @@ use crate::fetch;
 use crate::folder::RunFolder;
 use crate::ports::{self, Port};
 use crate::process::{Process, Spec};
-use crate::wait::Look;
+use crate::wait::{self, Look};
 
 /// A memcached listens within milliseconds; a busy machine gets this long.
 const START_BOUND: Duration = Duration::from_secs(10);
+
+/// Its items' memory and its account of them, in its folder: with them a restart can keep the data.
+const MEMORY: &str = "items";
+const ACCOUNT: &str = "items.meta";
+/// memcached takes its old memory only when its clock, which counts whole seconds, has moved on since it stopped.
+const CLOCK_BOUND: Duration = Duration::from_secs(3);
 
 /// A memcached on loopback. Dropping it stops it.
 #[derive(Debug)]
 pub struct Server {
     // Fields are dropped in this order: the process before its folder and its port.
-    process: Mutex<Process>,
+    process: Arc<Mutex<Process>>,
     binary: PathBuf,
     args: Vec<String>,
     folder: RunFolder,
@@ -47,12 +54,13 @@ impl Server {
         let binary = fetch::memcached()?;
         let port = ports::free()?;
         let folder = RunFolder::new(&format!("memcached-{}", port.number()))?;
+        let memory = folder.path().join(MEMORY);
         let mut args: Vec<String> = ["-l", "127.0.0.1", "-U", "0", "-p"].map(str::to_owned).to_vec();
-        args.push(port.number().to_string());
+        args.extend([port.number().to_string(), "-e".to_owned(), memory.display().to_string()]);
         args.extend(as_root_user().map(str::to_owned));
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let process = Self::spawn(&binary, &args, &folder, port.number())?;
-        Ok(Self { process: Mutex::new(process), binary, args, folder, port })
+        Ok(Self { process: Arc::new(Mutex::new(process)), binary, args, folder, port })
     }
 
     /// Where it listens; the same after [`Server::restart_empty`].
@@ -99,8 +107,50 @@ impl Server {
     pub fn restart_empty(&self) -> Result<()> {
         let mut process = self.process();
         process.kill()?;
+        let account = self.folder.path().join(ACCOUNT);
+        if account.exists() {
+            fs::remove_file(&account).with_context(|| format!("remove {}", account.display()))?;
+        }
         *process = Self::spawn(&self.binary, &self.args, &self.folder, self.port.number())?;
         Ok(())
+    }
+
+    /// Stops it as [`Server::kill`] does for its clients, but its memory stays for [`Server::restart_with_old_data`].
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop_keeping_data(&self) -> Result<()> {
+        let process = self.process();
+        process.signal(Signal::USR1)?;
+        process.wait_exit(START_BOUND).map(drop)
+    }
+
+    /// Starts it again on the same port with the items it had at [`Server::stop_keeping_data`], lifetimes and cas ids kept.
+    /// Waits until a second has passed since then: memcached's own condition.
+    ///
+    /// # Errors
+    /// When it was not stopped that way, or does not come back.
+    pub fn restart_with_old_data(&self) -> Result<()> {
+        let account = self.folder.path().join(ACCOUNT);
+        let stopped = fs::metadata(&account).and_then(|data| data.modified());
+        let stopped = stopped.with_context(|| format!("no {}: it was not stopped with its data", account.display()))?;
+        wait::until("memcached's clock to tick", CLOCK_BOUND, || {
+            let whole = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_secs());
+            let moved = whole(SystemTime::now()) > whole(stopped);
+            Ok(if moved { Look::Ready(()) } else { Look::NotYet("the same second".to_owned()) })
+        })?;
+        let mut process = self.process();
+        *process = Self::spawn(&self.binary, &self.args, &self.folder, self.port.number())?;
+        if account.exists() || process.log().contains("starting with a clean cache") {
+            bail!("memcached came back without its old data\n{}", process.tail());
+        }
+        Ok(())
+    }
+
+    /// Sends signals to its current process, from another thread too; [`Server::freeze`] is the guarded form of SIGSTOP.
+    pub fn signaller(&self) -> impl Fn(Signal) -> Result<()> + Send + 'static {
+        let process = Arc::clone(&self.process);
+        move |signal| process.lock().unwrap_or_else(PoisonError::into_inner).signal(signal)
     }
 
     /// `stats`, names and values.

@@ -1,0 +1,11 @@
+//! The routing contract, cell by cell, on real memcached processes: what clients on different nodes see when servers die,
+//! freeze, come back, or cannot be reached. One module a row of docs/contract.md. Does not compare a single command's bytes
+//! (tests/wire does) and knows no pod.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // how a test stops
+
+mod coherent_under_faults;
+mod concurrent;
+mod differential;
+mod layout;
+mod rerun;

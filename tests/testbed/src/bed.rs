@@ -1,0 +1,113 @@
+//! A whole cluster under test: cache servers, proxies, and a relay between each proxy and each server. Owns which is
+//! connected to which; what a proxy is told comes from the caller, and what can go wrong from [`crate::fault`].
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+
+use crate::client::Client;
+use crate::parts::memcached::Server;
+use crate::parts::proxy::Proxy;
+use crate::parts::relay::Relay;
+
+/// Servers, proxies and the network between them. Dropping it stops all of it.
+#[derive(Debug)]
+pub struct Bed {
+    // Fields are dropped in this order: a proxy before what it talks to.
+    proxies: Vec<Proxy>,
+    /// For each proxy one for each server; empty in a bed without relays.
+    relays: Vec<Vec<Relay>>,
+    servers: Vec<Server>,
+}
+
+impl Bed {
+    /// Starts `servers` empty cache servers and `proxies` proxies with a relay on every path. `config` writes proxy
+    /// number `i`'s configuration from the addresses at which it finds the servers, in server order.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub fn start(
+        servers: usize,
+        proxies: usize,
+        library: &str,
+        mut config: impl FnMut(usize, &[SocketAddr]) -> String,
+    ) -> Result<Self> {
+        let servers = start_servers(servers)?;
+        let mut bed = Self { proxies: Vec::new(), relays: Vec::new(), servers };
+        for number in 0..proxies {
+            let relays: Vec<Relay> =
+                bed.servers.iter().map(|server| Relay::start(server.address())).collect::<Result<_>>()?;
+            let addresses: Vec<SocketAddr> = relays.iter().map(Relay::address).collect();
+            let proxy = Proxy::start(library, &config(number, &addresses));
+            bed.proxies.push(proxy.with_context(|| format!("proxy {number}"))?);
+            bed.relays.push(relays);
+        }
+        Ok(bed)
+    }
+
+    /// As [`Bed::start`] without relays: faster, but only servers can have faults.
+    ///
+    /// # Errors
+    /// As [`Bed::start`].
+    pub fn start_direct(
+        servers: usize,
+        proxies: usize,
+        library: &str,
+        mut config: impl FnMut(usize, &[SocketAddr]) -> String,
+    ) -> Result<Self> {
+        let servers = start_servers(servers)?;
+        let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
+        let start =
+            |number| Proxy::start(library, &config(number, &addresses)).with_context(|| format!("proxy {number}"));
+        let proxies = (0..proxies).map(start).collect::<Result<_>>()?;
+        Ok(Self { proxies, relays: Vec::new(), servers })
+    }
+
+    /// The cache servers.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// The proxies.
+    pub fn proxies(&self) -> &[Proxy] {
+        &self.proxies
+    }
+
+    /// The path from a proxy to a server; `None` in a bed without relays.
+    pub fn relay(&self, proxy: usize, server: usize) -> Option<&Relay> {
+        self.relays.get(proxy)?.get(server)
+    }
+
+    /// Where clients find the proxies.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.proxies.iter().map(Proxy::address).collect()
+    }
+
+    /// Waits until no proxy counts a server as down.
+    ///
+    /// # Errors
+    /// When one still does after 10 s.
+    pub fn wait_all_up(&self) -> Result<()> {
+        self.proxies.iter().try_for_each(Proxy::wait_all_up)
+    }
+
+    /// What each server itself says about a key, for a failure's report: one line a server.
+    pub fn state_of(&self, key: &str) -> String {
+        let ask = |server: &Server| Client::new(server.address()).gets(key);
+        let lines = self.servers.iter().enumerate().map(|(number, server)| {
+            let state = match ask(server) {
+                Ok(Some(item)) => {
+                    format!("{:?} cas {}", String::from_utf8_lossy(&item.value), item.cas.unwrap_or_default())
+                }
+                Ok(None) => "no such key".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            format!("  server {number}: {state}\n")
+        });
+        lines.collect()
+    }
+}
+
+fn start_servers(count: usize) -> Result<Vec<Server>> {
+    (0..count).map(|_| Server::start_with(&["-t", "1"])).collect()
+}
