@@ -16,7 +16,7 @@ local function wrong_request(res) return res:code() == mcp.MCMC_CODE_CLIENT_ERRO
 
 -- p, the authority, misses: a copy may have what p lost. It is put back, or, where it can't be, read where it is.
 local function elsewhere(t, r, key, p, list)
-    local source = t:restore(key, b_flag(r), list)
+    local source = t:restore(key, b_flag(r), p, list)
     if not source then return nil end
     local res = t:ask(r, p)
     if not (res and res:ok() and res:hit()) then res = t:ask(r, source) end
@@ -47,7 +47,7 @@ local function touch(t, r, cmd, key, list)
     local res, p = t:first(q, list)
     if not res or M.reads(cmd) and not res:ok() and not wrong_request(res) then return M.unreachable(t, r, cmd) end
     if #list == 1 then return M.answer(t, r, res) end
-    if missed(res) and t:restore(key, b, list) then res = t:ask(q, p) or res end
+    if missed(res) and t:restore(key, b, p, list) then res = t:ask(q, p) or res end
     local seconds = res:ok() and not missed(res) and M.lifetime(r, cmd)
     if seconds then t:all(M.request("mg " .. key .. b .. " T" .. seconds), list, p, key, b) end
     return M.answer(t, r, res)
@@ -65,7 +65,8 @@ local function store(t, r, cmd, key, list)
     local b = b_flag(r)
     while true do
         local q, id, form, make = M.translate(r, cmd)
-        local did = t:decide(q, list, key, b, { id = id })
+        local did, unknown = t:decide(q, list, key, b, { id = id })
+        if unknown then return M.unknown(t, r) end
         if not did then return M.unreachable(t, r, cmd) end
         local res, p = did.res, did.p
         if res:ok() and id then
@@ -80,18 +81,15 @@ local function store(t, r, cmd, key, list)
 end
 
 local function remove(t, r, cmd, key, list)
-    local answers, best = nil, {}
-    if #list == 1 then
-        answers = t:all(r, list)
-    else
-        if not t:lead(list) then return M.unreachable(t, r, cmd) end
-        answers = t:erase(r, key, b_flag(r), list)
-    end
-    for i = 1, #list do -- what a server says of an item that nobody trusts does not count
-        local x = list[i]
-        if #list == 1 or t:clean(x) then best[x] = answers[x] end
-    end
-    return M.best(t, r, cmd, next(best) and best or answers, list)
+    if #list == 1 then return M.best(t, r, cmd, t:all(r, list), list) end
+    local b = b_flag(r)
+    local did, unknown = t:decide(r, list, key, b, {})
+    if unknown then return M.unknown(t, r) end
+    if not did then return M.unreachable(t, r, cmd) end
+    local elsewhere = t:erase(key, b, did.p, list, did.seen)
+    local lost = elsewhere and cmd == mcp.CMD_DELETE and did.res:code() == mcp.MCMC_CODE_NOT_FOUND
+    if lost and not M.silent(r) and t.V and t:hollow(did.p) then return "DELETED\r\n" end
+    return M.answer(t, r, did.res)
 end
 
 -- the authority has changed the item in a way that only it knows: `fresh` is the item as it then was
@@ -118,11 +116,11 @@ local function revive(t, q, did, list, key, b, id, creates)
     if creates then
         local elsewhere_too
         for x, seen in pairs(did.seen) do elsewhere_too = elsewhere_too or x ~= did.p and seen:hit() end
-        if not elsewhere_too then return end
+        if not elsewhere_too or not t.V or not t:hollow(did.p) then return end
         t.rctx:sleep(M.DELTA / 1000) -- what a removal is about to take from the copies is gone then
         t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p)
         t:complete(key, b, list)
-    elseif not t:restore(key, b, list) then
+    elseif not t:restore(key, b, did.p, list) then
         return
     end
     did.seen[did.p] = t:ask(M.ask_id(key, b), did.p)
@@ -134,7 +132,8 @@ function M.decided(t, r, cmd, key, list, q, id, form, make)
     local b, several, creates = b_flag(r), #list > 1, M.creates(r, cmd)
     while true do
         local wants = several and not make and cmd ~= mcp.CMD_MD and not r:has_flag("I")
-        local did = t:decide(q, list, key, b, { id = id, once = true, fresh = wants })
+        local did, unknown = t:decide(q, list, key, b, { id = id, once = true, fresh = wants })
+        if unknown then return M.unknown(t, r) end
         if not did then return M.unreachable(t, r, cmd) end
         if several then revive(t, q, did, list, key, b, id, creates) end
         local res, seen = did.res, did.seen[did.p]

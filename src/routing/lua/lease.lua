@@ -172,7 +172,23 @@ function Copies:renew()
     end
     V.valid = math.max(V.valid, (answers > 0 and start or mono()) + M.LEASE) -- nobody answers: availability wins
     V.early = V.valid - M.LEASE * (1 - EARLY)
+    local new = answers == #self.q
+    for _, member in pairs(seen) do new = new and not member.cas end
+    if new then self:found() end
     self:correct(seen, marks)
+end
+
+-- nobody of Q has a view: the cluster is new, so no server has lost anything
+function Copies:found()
+    local q = M.request("ms " .. M.WHOLE .. " 1 ME", "1\r\n")
+    for x = 1, #self.servers do self:send(q, x) end
+    self:wait()
+end
+
+-- has server x been emptied since?
+function Copies:hollow(x)
+    local res = self:try(M.request("mg " .. M.WHOLE), x)
+    return res and res:ok() and not res:hit()
 end
 
 -- before a request: the view must be valid, and requests that wait for it stay in order

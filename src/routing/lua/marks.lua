@@ -64,7 +64,7 @@ end
 
 -- waits until the marks of all servers that this request missed are in force
 function Copies:in_force()
-    for rec in pairs(self.missed) do
+    for rec in pairs(self.missed or {}) do
         local left = rec.force - mono()
         while left > 0 do
             self.rctx:sleep(left / 1000)

@@ -120,12 +120,12 @@ function Copies:sample(key, b, p, list)
     V.hits = 0
     local tickets, missing = {}, false
     for _, x in ipairs(list) do
-        if x ~= p and self:clean(x) then tickets[#tickets + 1] = self:send(M.ask_id(key, b), x) end
+        if x ~= p and self:clean(x) then tickets[x] = self:send(M.ask_id(key, b), x) end
     end
     self:wait()
-    for _, ticket in ipairs(tickets) do
+    for x, ticket in pairs(tickets) do
         local res = self:got(ticket)
-        missing = missing or res and res:ok() and not res:hit()
+        missing = missing or res and res:ok() and not res:hit() and self:hollow(x)
     end
     V.every = missing and 1 or math.min(V.every * 2, SELDOM)
     if missing then self:note(key, b) end
@@ -160,10 +160,10 @@ function Copies:complete(key, b, list)
     return "done"
 end
 
--- the authority misses what a command wants -> a server that has it, if any; then the authority has it too, if it can take
--- it. What a write in flight is about to take from the copies is gone after DELTA, so that is waited for first.
-function Copies:restore(key, b, list)
-    if not survey(self, key, b, list) then return nil end
+-- authority p misses what a command wants -> a server that has it, if any and if p was emptied; then p has it too, if it
+-- can take it. What a write in flight is about to take from the copies is gone after DELTA, so that is waited for first.
+function Copies:restore(key, b, p, list)
+    if not self.V or not self:hollow(p) or not survey(self, key, b, list) then return nil end
     self.rctx:sleep(M.DELTA / 1000)
     for _ = 1, 3 do
         if self:complete(key, b, list) == "done" then break end

@@ -25,7 +25,7 @@ local function together(t, q, p, list, key, b, how)
     local looks, cmd, fresh = {}, nil, nil
     for i = 1, #list do
         local x = list[i]
-        if #list > 1 and (x == p or how.once and t:clean(x)) then looks[x] = t:send(M.ask_id(key, b), x) end
+        if #list > 1 and t:clean(x) then looks[x] = t:send(M.ask_id(key, b), x) end
     end
     cmd = t:send(q, p)
     if how.fresh then fresh = t:send(M.ask_item(key, b), p) end
@@ -36,7 +36,7 @@ local function together(t, q, p, list, key, b, how)
 end
 
 -- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q must not run twice; fresh =
--- true if the item as it is afterwards is wanted. -> nil if no server answers, else { res, p = the authority, seen = what
+-- true if the item as it is afterwards is wanted. -> nil if no server answers; nil, true if the outcome can't be known; else { res, p = the authority, seen = what
 -- servers held before, by server, fresh, done = true if res is that of `mg key v c u` }
 function Copies:decide(q, list, key, b, how)
     local p = self:lead(list)
@@ -53,10 +53,8 @@ function Copies:decide(q, list, key, b, how)
         p = self:lead(list)
         if not p then return nil end
         local now = self:ask(M.ask_id(key, b), p)
-        if now and how.once and id_at(now) ~= id_at(seen[p]) then
-            -- somebody went on from what the lost server had done for us, or not: it can't be told. A cache may lose a key.
-            self:ask(M.remove_key(key, b), p)
-        end
+        -- somebody went on, from what the lost server did for us or without it: it can't be told
+        if now and seen[p] and id_at(now) ~= id_at(seen[p]) then return nil, true end
         seen[p] = now
         res = now and self:ask(q, p)
     end
@@ -104,7 +102,14 @@ function Copies:spread(key, b, p, list, id, old, make)
         local tickets = {}
         for _, x in ipairs(refused) do tickets[x] = self:send(M.ask_id(key, b), x) end
         local now = self:ask(M.ask_id(key, b), p)
-        if now and id_at(now) ~= id then -- a newer write or a removal: theirs is what counts
+        if not now or not now:hit() and #refused > 0 and self.V and self:hollow(p) then -- p is gone, so nobody can say
+            self:owe(p, key, b)
+            self:in_force() -- whatever was on its way has arrived: who refuses now is not behind us but beside us
+            for _, x in ipairs(refused) do condition[x] = old and " C" .. old or " ME" end
+            remove_from(self, M.remove_key(key, b), (offer(self, key, b, refused, condition, make)), key, b)
+            return true
+        end
+        if id_at(now) ~= id then -- a newer write or a removal: theirs is what counts
             remove_from(self, M.remove_id(key, b, id), added, key, b)
             return true
         end
@@ -119,22 +124,29 @@ function Copies:spread(key, b, p, list, id, old, make)
     return true
 end
 
--- takes the key away on every server at once -> the answers. The ids that were there are removed once more by id, for a
--- copy or a repair that was on its way; without the id that could hit another client's new item.
-function Copies:erase(q, key, b, list)
-    local looks, answers, ids, with, without = {}, nil, {}, false, false
-    for i = 1, #list do looks[i] = self:send(M.ask_id(key, b), list[i]) end
-    answers = self:all(q, list, nil, key, b)
+-- authority p has removed the key: the versions that were seen anywhere go from all others too, by id, so that nobody's
+-- new item is hit. seen: looks before, by server. -> did another server still have it?
+function Copies:erase(key, b, p, list, seen)
+    local ids, elsewhere, had = {}, false, seen[p] and seen[p]:hit()
     for i = 1, #list do
-        local seen = self:got(looks[i])
-        local id = id_at(seen)
+        local id = id_at(seen[list[i]])
         if id and not ids[id] then
             ids[id] = true
             ids[#ids + 1] = id
         end
-        if self:clean(list[i]) and seen then with, without = with or id, without or not id end
+        elsewhere = elsewhere or id and list[i] ~= p
     end
-    if with and without and self.V then self.rctx:sleep(1.5 * M.DELTA / 1000) end -- a repair may be on its way
-    for i = 1, math.min(#ids, 2) do self:all(M.remove_id(key, b, ids[i]), list, nil, key, b) end
-    return answers
+    if not had and elsewhere and self.V then self.rctx:sleep(1.5 * M.DELTA / 1000) end -- a repair may be on its way
+    for i = 1, math.min(#ids, 3) do self:all(M.remove_id(key, b, ids[i]), list, had and p or nil, key, b) end
+    self:all(M.remove_key(key, b), self:unseen(list, seen), p, key, b) -- dirty ones: nobody reads what is new there
+    return not had and elsewhere
+end
+
+-- the servers of the list that were not looked at
+function Copies:unseen(list, seen)
+    local rest = {}
+    for i = 1, #list do
+        if not seen[list[i]] then rest[#rest + 1] = list[i] end
+    end
+    return rest
 end

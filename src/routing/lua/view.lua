@@ -8,6 +8,10 @@ local match, gmatch, format = string.match, string.gmatch, string.format
 
 M.VIEW = "__mcp:v"
 
+-- On every server from the cluster's first day, so a server without it has been emptied since: what it misses may be on
+-- other servers. Only a controller that has filled the server again puts it back.
+M.WHOLE = "__mcp:w"
+
 -- the ring's numbers as they stand in front of the marks
 function M.ring_text(ring) return format("%d %d %d %d %d", ring.epoch, ring.S, ring.R, ring.oS, ring.oR) end
 
