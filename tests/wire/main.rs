@@ -6,6 +6,7 @@
 mod client;
 mod proxy;
 
+mod coherence;
 mod commands;
 mod edges;
 mod failover;

@@ -60,8 +60,10 @@ local function storage(r, cmd, id)
     if not flags or #flags > 10 or tonumber(flags) > 4294967295 or #ttl > 9 then return nil end
     -- a too large ms removes the old item in every mode, a too large text add does not: leave the big ones as they are
     if cmd ~= mcp.CMD_SET and #size > 5 or cmd == mcp.CMD_CAS and cas == "" then return nil end
-    local mode = cmd == mcp.CMD_CAS and " C" .. cas or MODE[cmd]
-    return mcp.request(format("ms %s %s F%s T%s E%s%s\r\n", r:key(), size, flags, ttl, id, mode), r)
+    local line = format("ms %s %s F%s T%s E%s", r:key(), size, flags, ttl, id)
+    local function make(condition) return M.request(line .. condition, r) end
+    local whole = cmd ~= mcp.CMD_APPEND and cmd ~= mcp.CMD_PREPEND
+    return make(cmd == mcp.CMD_CAS and " C" .. cas or MODE[cmd]), whole and make
 end
 
 local function number(r, cmd, id)
@@ -70,20 +72,24 @@ local function number(r, cmd, id)
     return M.request(format("ma %s D%s M%s v E%s", r:key(), delta, cmd == mcp.CMD_INCR and "I" or "D", id))
 end
 
--- the client's write -> what to send, its cas id (nil if it can't carry one), and how to translate the answer back:
--- "word" for a text storage command, "number" for incr and decr, nil for a meta command
+-- the client's write -> what to send, its cas id (nil if it can't carry one), how to translate the answer back ("word" for
+-- a text storage command, "number" for incr and decr, nil for a meta command), and, where the request says all of the new
+-- item, a function from a condition (" C<id>", " ME") to the request that puts it on a copy.
 function M.translate(r, cmd)
-    local id, q = M.new_id(), nil
+    local id, q, make = M.new_id(), nil, nil
     if MODE[cmd] then
-        q = storage(r, cmd, id)
-        if q then return q, id, "word" end
+        q, make = storage(r, cmd, id)
+        if q then return q, id, "word", make or nil end
     elseif cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR then
         q = number(r, cmd, id)
         if q then return q, id, "number" end
     elseif cmd == mcp.CMD_MS or cmd == mcp.CMD_MA and not r:has_flag("c") or cmd == mcp.CMD_MG and r:has_flag("N")
         or cmd == mcp.CMD_MD and r:has_flag("I") then
         -- not for `ma .. c`: when the number gets a digit longer, 1.6.45 reports another id than the E that it stores
-        if r:flag_add("E", id) then return r, id end
+        local plain = cmd == mcp.CMD_MS and M.class(r, cmd) == M.STORE
+        if r:flag_add("E", id) then
+            return r, id, nil, plain and function(condition) return M.request(r:raw_line() .. condition, r) end or nil
+        end
     end
     return r
 end

@@ -1,11 +1,10 @@
--- replicated, coherent, first version: the first server of a key's order that answers is its AUTHORITY; every read and
--- every decision is made there, so a healthy cluster answers like one memcached whoever asks. The others hold copies with
--- the same cas id for the day it dies. With one copy a key it is the sharded mode: nothing but the first step runs.
--- Worker VM. Does not choose the servers (order.lua) nor talk to them (copies.lua).
+-- replicated, coherent: what each class of commands does. Every read and every decision is made at the key's authority,
+-- the first server of its order that is trusted, so the cluster answers like one memcached whoever asks; the others hold
+-- copies with the same cas id. docs/coherence.md has the protocol. With one copy a key it is the sharded mode: nothing but
+-- the first step runs. Worker VM. Does not choose servers (lease.lua) nor talk to them (copies.lua, version.lua).
 --
--- Not promised yet, because no server is marked dirty: a server that was frozen or cut off while it missed a write comes
--- back with its old value and is believed. And in every version: flush_all, verbosity, cache_memlimit, shutdown and
--- unknown commands have no key, so the proxy closes the connection on them.
+-- In every version: flush_all, verbosity, cache_memlimit, shutdown and unknown commands have no key, so the proxy closes
+-- the connection on them.
 local function b_flag(r) return r:has_flag("b") and " b" or "" end
 
 local function missed(res)
@@ -15,75 +14,148 @@ end
 
 local function wrong_request(res) return res:code() == mcp.MCMC_CODE_CLIENT_ERROR end
 
+-- p, the authority, misses: a copy may have what p lost. It is put back, or, where it can't be, read where it is.
+local function elsewhere(t, r, key, p, list)
+    local source = t:restore(key, b_flag(r), p, list)
+    if not source then return nil end
+    local res = t:ask(r, p)
+    if not (res and res:ok() and res:hit()) then res = t:ask(r, source) end
+    return res and res:ok() and res or nil
+end
+
 local function read(t, r, cmd, key, list)
-    for i = 1, #list do
-        local p = list[i]
-        local res = t:ask(r, p, "cmd")
+    while true do
+        local p = t:lead(list)
+        if not p then return M.miss(t, r) end -- an error line inside a multiget would break the client
+        local res = t:ask(r, p)
         if res and res:ok() then
-            if res:hit() or #list == 1 or cmd == mcp.CMD_ME then return res end
-            local there, x = t:restore(key, b_flag(r), p, list)
-            local again = there and t:ask(r, p, "again")
-            if x and not (again and again:hit()) then again = t:ask(r, x, "again") end -- p could not take it
-            return again and again:ok() and again or res
+            if #list == 1 or cmd == mcp.CMD_ME then return res end
+            if not res:hit() then return elsewhere(t, r, key, p, list) or res end
+            if t.V then t:sample(key, b_flag(r), p, list) end
+            return res
         elseif res and wrong_request(res) then
             return res
         end
+        t.dead[p], t.hurt = true, true
     end
-    return M.miss(t, r) -- an error line inside a multiget would break the client
 end
 
 local function touch(t, r, cmd, key, list)
-    local b, several, creates = b_flag(r), #list > 1, false
-    local q, id, res, p = r, nil, nil, nil
-    if cmd == mcp.CMD_MG then
-        q, id = M.translate(r, cmd)
-        creates = several and M.creates(r, cmd)
-    end
-    if creates then res, p = t:create(q, list, key, b, id) else res, p = t:first(q, list) end
+    local b, q, id = b_flag(r), r, nil
+    if cmd == mcp.CMD_MG then q, id = M.translate(r, cmd) end
+    if id and #list > 1 and M.creates(r, cmd) then return M.decided(t, r, cmd, key, list, q, id) end
+    local res, p = t:first(q, list)
     if not res or M.reads(cmd) and not res:ok() and not wrong_request(res) then return M.unreachable(t, r, cmd) end
-    if several and not creates and missed(res) and t:restore(key, b, p, list) then res = t:ask(q, p, "again") or res end
-    local seconds = several and res:ok() and not missed(res) and M.lifetime(r, cmd)
-    if seconds then t:all(M.request("mg " .. key .. b .. " T" .. seconds), "copy", list, p) end
+    if #list == 1 then return M.answer(t, r, res) end
+    if missed(res) and t:restore(key, b, p, list) then res = t:ask(q, p) or res end
+    local seconds = res:ok() and not missed(res) and M.lifetime(r, cmd)
+    if seconds then t:all(M.request("mg " .. key .. b .. " T" .. seconds), list, p, key, b) end
+    return M.answer(t, r, res)
+end
+
+-- one copy: no id of ours, no other server
+local function store_alone(t, r, cmd, list)
+    local res = t:first(r, list)
+    if not res then return M.unreachable(t, r, cmd) end
     return M.answer(t, r, res)
 end
 
 local function store(t, r, cmd, key, list)
-    local q, id, form = r, nil, nil
-    if #list > 1 then q, id, form = M.translate(r, cmd) end -- one copy needs no id of ours
-    local res, p = t:first(q, list)
-    if not res then return M.unreachable(t, r, cmd) end
-    if #list > 1 then
-        local b = b_flag(r)
-        if res:ok() then
-            t:all(q, "copy", list, p)
-            if id then t:confirm(key, b, p, list, id, "drop") end
-        elseif not wrong_request(res) then -- too large or out of memory: memcached removed the old item
-            t:all(M.remove_key(key, b), "drop", list, p)
+    if #list == 1 then return store_alone(t, r, cmd, list) end
+    local b = b_flag(r)
+    while true do
+        local q, id, form, make = M.translate(r, cmd)
+        local did, unknown = t:decide(q, list, key, b, { id = id })
+        if unknown then return M.unknown(t, r) end
+        if not did then return M.unreachable(t, r, cmd) end
+        local res, p = did.res, did.p
+        if res:ok() and id then
+            local seen = did.seen[p]
+            local old = seen and seen:ok() and (M.id_of(seen) or false)
+            if t:spread(key, b, p, list, id, old, make) then return M.answer(t, r, res, form) end
+        else -- too large or out of memory: memcached removed the old item. Without an id: the copies must not differ.
+            if not wrong_request(res) then t:all(M.remove_key(key, b), list, p, key, b) end
+            return M.answer(t, r, res, form)
         end
     end
-    return M.answer(t, r, res, form)
 end
 
 local function remove(t, r, cmd, key, list)
-    local answers = #list > 1 and t:erase(r, key, b_flag(r), list) or t:all(r, "cmd", list)
-    return M.best(t, r, cmd, answers, list)
+    if #list == 1 then return M.best(t, r, cmd, t:all(r, list), list) end
+    local b = b_flag(r)
+    local did, unknown = t:decide(r, list, key, b, {})
+    if unknown then return M.unknown(t, r) end
+    if not did then return M.unreachable(t, r, cmd) end
+    local elsewhere = t:erase(key, b, did.p, list, did.seen)
+    local lost = elsewhere and cmd == mcp.CMD_DELETE and did.res:code() == mcp.MCMC_CODE_NOT_FOUND
+    if lost and not M.silent(r) and t.V and t:hollow(did.p) then return "DELETED\r\n" end
+    return M.answer(t, r, did.res)
+end
+
+-- the authority has changed the item in a way that only it knows: `fresh` is the item as it then was
+local function publish(t, key, b, did, list, old)
+    local item = M.item(did.fresh or t:ask(M.ask_item(key, b), did.p))
+    if item then -- its id may be another than ours: somebody wrote after us, or a number that gained a digit (1.6.45)
+        return t:spread(key, b, did.p, list, item.id, old, function(condition) return M.place_item(key, b, item, condition) end)
+    end
+    t:all(M.remove_key(key, b), list, did.p, key, b)
+    -- an item that stayed stale: our look took the token of the client that is to refresh it; give it back, same id
+    local fresh = did.fresh
+    local line = fresh and fresh:hit() and " " .. (fresh:line() or "") or ""
+    local won = string.find(line, " W") and string.match(line, " c(%d+)")
+    if won then t:ask(M.request("md " .. key .. b .. " I C" .. won .. " E" .. won), did.p) end
+    return true
+end
+
+-- the authority may have lost what the copies have: then undo what was made instead, put the item back, decide again
+local function revive(t, q, did, list, key, b, id, creates)
+    local res = did.res
+    if not res:ok() or did.done or did.seen[did.p] and did.seen[did.p]:hit() then return end
+    local made = creates and not missed(res)
+    if not made and not missed(res) or not (made or not creates) then return end
+    if creates then
+        local elsewhere_too
+        for x, seen in pairs(did.seen) do elsewhere_too = elsewhere_too or x ~= did.p and seen:hit() end
+        if not elsewhere_too or not t.V or not t:hollow(did.p) then return end
+        t.rctx:sleep(M.DELTA / 1000) -- what a removal is about to take from the copies is gone then
+        t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p)
+        t:complete(key, b, list)
+    elseif not t:restore(key, b, did.p, list) then
+        return
+    end
+    did.seen[did.p] = t:ask(M.ask_id(key, b), did.p)
+    did.res, did.fresh = t:ask(q, did.p) or res, nil
+end
+
+-- a command whose outcome depends on the item: once at the authority, then spread
+function M.decided(t, r, cmd, key, list, q, id, form, make)
+    local b, several, creates = b_flag(r), #list > 1, M.creates(r, cmd)
+    while true do
+        local wants = several and not make and cmd ~= mcp.CMD_MD and not r:has_flag("I")
+        local did, unknown = t:decide(q, list, key, b, { id = id, once = true, fresh = wants })
+        if unknown then return M.unknown(t, r) end
+        if not did then return M.unreachable(t, r, cmd) end
+        if several then revive(t, q, did, list, key, b, id, creates) end
+        local res, seen = did.res, did.seen[did.p]
+        local old = seen and seen:ok() and (M.id_of(seen) or false)
+        local again = false
+        if several and (res:ok() and not missed(res) and res:code() ~= mcp.MCMC_CODE_EXISTS) then
+            if wants then again = not publish(t, key, b, did, list, old)
+            elseif make and id then again = not t:spread(key, b, did.p, list, id, old, make)
+            else t:all(M.remove_key(key, b), list, did.p, key, b) end
+        elseif several and res:code() == mcp.MCMC_CODE_SERVER_ERROR then
+            t:all(M.remove_key(key, b), list, did.p, key, b)
+        end
+        if not again then
+            if did.done then return M.done(t, r, res, form, id) end
+            return M.answer(t, r, res, form)
+        end
+    end
 end
 
 local function update(t, r, cmd, key, list)
-    local b, several = b_flag(r), #list > 1
-    local creates = several and M.creates(r, cmd)
-    local q, id, form = M.translate(r, cmd)
-    local res, p, done
-    if creates then res, p, done = t:create(q, list, key, b, id) else res, p, done = t:once(q, list, key, b, id) end
-    if not res then return M.unreachable(t, r, cmd) end
-    if several and not creates and not done and missed(res) and t:restore(key, b, p, list) then
-        res = t:ask(q, p, "again") or res
-    end
-    if several and (res:ok() and not missed(res) and res:code() ~= mcp.MCMC_CODE_EXISTS or res:code() == mcp.MCMC_CODE_SERVER_ERROR) then
-        t:publish(key, b, p, list, res:ok() and cmd ~= mcp.CMD_MD and not r:has_flag("I"))
-    end
-    if done then return M.done(t, r, res, form, id) end
-    return M.answer(t, r, res, form)
+    local q, id, form, make = M.translate(r, cmd)
+    return M.decided(t, r, cmd, key, list, q, id, form, make)
 end
 
 M.coherent = { [M.READ] = read, [M.TOUCH] = touch, [M.STORE] = store, [M.REMOVE] = remove, [M.UPDATE] = update }

@@ -23,7 +23,7 @@ local function fill(t, r, ttl)
     local item = M.item(res)
     if not item then return rctx:enqueue_and_wait(r, t.far.cmd) end
     local left = tonumber(item.ttl)
-    rctx:enqueue_and_wait(M.put_item(key, b, item, (left < 0 or left > ttl) and ttl or left), t.near.put)
+    rctx:enqueue_and_wait(M.place_item(key, b, item, " ME", (left < 0 or left > ttl) and ttl or left), t.near.put)
     rctx:enqueue(M.ask_id(key, b), t.far.check)
     rctx:enqueue(r, t.near.again)
     rctx:wait_cond(2, ANY)

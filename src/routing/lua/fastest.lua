@@ -5,17 +5,18 @@ local GOOD = mcp.WAIT_GOOD
 
 -- a miss never wins over a hit, an error never over a miss
 local function read(t, r, cmd, key, list)
-    local rctx, handles, miss = t.rctx, t.H.cmd, nil
-    for i = 1, #list do rctx:enqueue(r, handles[list[i]]) end
+    local rctx, tickets, miss = t.rctx, {}, nil
+    for i = 1, #list do tickets[i] = t:send(r, list[i]) end
+    t.queued = 0
     rctx:wait_cond(1, GOOD)
     for i = 1, #list do
-        local res, kind = rctx:result(handles[list[i]])
+        local res, kind = rctx:result(tickets[i])
         if kind == mcp.RES_GOOD then return res end
     end
     for i = 1, #list do
         local x = list[i]
-        local res, kind = rctx:result(handles[x])
-        if kind ~= mcp.RES_OK and res and not res:raw_string() then res = t:retry(r, x, res) end -- it may have the hit
+        local res, kind = rctx:result(tickets[i])
+        if kind ~= mcp.RES_OK and res and not res:raw_string() then res = t:retry(r, x, tickets[i]) end -- it may have the hit
         if res and res:hit() then return res end
         if res and (res:ok() or res:code() == mcp.MCMC_CODE_CLIENT_ERROR) then miss = miss or res end
     end
@@ -24,7 +25,7 @@ end
 
 local function store(t, r, cmd, key, list)
     local q, _, form = M.translate(r, cmd)
-    return M.best(t, r, cmd, t:all(q, "cmd", list), list, form)
+    return M.best(t, r, cmd, t:all(q, list), list, form)
 end
 
 M.fastest = {

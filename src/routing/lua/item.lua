@@ -30,9 +30,12 @@ function M.item(res)
     return { value = value, size = size, flags = match(line, " f(%d+)"), ttl = ttl, id = match(line, " c(%d+)") }
 end
 
--- the request that puts an item where none is (`add`), its lifetime and cas id kept. ttl: seconds, "-1" for ever
-function M.put_item(key, b, item, ttl)
-    return M.request(format("ms %s %s%s ME F%s%s E%s", key, item.size, b, item.flags, ttl == "-1" and "" or " T" .. ttl, item.id), item.value)
+-- the request that puts an item in the place that condition (" C<id>", " ME" for an empty one) tells, its lifetime and
+-- cas id kept. ttl: seconds if not the item's own, "-1" for ever
+function M.place_item(key, b, item, condition, ttl)
+    ttl = ttl or item.ttl
+    local life = ttl == "-1" and "" or " T" .. ttl
+    return M.request(format("ms %s %s%s F%s%s E%s%s", key, item.size, b, item.flags, life, item.id, condition), item.value)
 end
 
 -- a cas id that all copies of one write carry: milliseconds since 1970 (41 bits), proxy (12), sequence (10); never 0,

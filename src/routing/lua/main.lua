@@ -32,8 +32,10 @@ function mcp_config_pools() return M.load(mcp.start_arg, pools) end
 function mcp_config_routes(made)
     local conf = made.conf
     local order = M.order(conf.replicas, conf.copies)
-    local commands = conf.consistency == "fastest" and conf.copies > 1 and M.fastest or M.coherent
-    local route = M.copies(made.pools, order, conf.copies, commands, conf.mode)
+    local fastest = conf.consistency == "fastest" and conf.copies > 1
+    local commands, view = M.coherent, nil
+    if fastest then commands = M.fastest else view = M.view(conf) end
+    local route = M.copies(made.pools, order, conf.copies, commands, conf.mode, view)
     if conf.mode == "failover" then
         route = M.failover(made.near or mcp.internal_handler, route, conf.local_cache.ttl)
     end

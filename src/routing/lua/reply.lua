@@ -32,6 +32,12 @@ function M.unreachable(t, r, cmd)
     return "SERVER_ERROR no cache server of this key answers\r\n"
 end
 
+-- a write may have been done, and somebody has written since: to say anything else would be a guess
+function M.unknown(t, r)
+    if M.silent(r) then return word(t, r, mcp.MCMC_CODE_OK) end
+    return "SERVER_ERROR a cache server was lost meanwhile, the outcome is not known\r\n"
+end
+
 -- a server's answer to what M.translate made of the client's request -> the client's answer
 function M.answer(t, r, res, form)
     if M.silent(r) then return word(t, r, mcp.MCMC_CODE_OK) end

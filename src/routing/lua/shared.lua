@@ -6,10 +6,16 @@
 -- A function's header says which VM runs it; without a word it is pure and runs in any Lua 5.4.
 local M = {}
 
--- Seconds. A request waits for a server that does not answer at most this long, so a stall stays under 250 ms with the
--- work around it; afterwards the server counts as down and fails at once until it answers again (asked every second).
-M.TIMEOUT = 0.2
+-- Seconds. A request waits for a server that does not answer at most this long; afterwards the server counts as down and
+-- fails at once until it answers again (asked every second). TIMEOUT + LEASE + GRACE is the stall of the requests that
+-- find a server dead, and stays under 250 ms with the work around it.
+M.TIMEOUT = 0.15
+
+-- Milliseconds; docs/coherence.md says why these. LEASE: how long a view may be used, from the start of its reading.
+-- GRACE: how long an operation that began under a valid view may still take effect. DELTA: how long an item may be on
+-- its way from one server to another.
+M.LEASE, M.GRACE, M.DELTA = 65, 25, 40
 
 -- What survives a reload, the library's only global besides the two entry points of main.lua.
--- Configuration VM: good, epoch, seen (reload.lua). Worker VM: node, sequence (item.lua).
+-- Configuration VM: good, epoch, seen (reload.lua). Worker VM: node, sequence (item.lua), view (lease.lua).
 memcached_proxy = memcached_proxy or {}

@@ -1,0 +1,260 @@
+-- The view in force: which servers this proxy trusts, since when, until when. Worker VM.
+-- Reads `__mcp:v` from Q once a lease, only while there is traffic; keeps the ring and its own marks there as they should
+-- be. Decides who leads a key. Does not decide when a server is lost or whole again (marks.lua, repair.lua).
+--
+-- Whoever sees a server's state change waits LEASE + GRACE before it uses another authority for that server's keys: by
+-- then every view from before has run out. In between its keys have no authority here, so requests for them wait.
+local state = memcached_proxy
+local format = string.format
+local mono = mcp.time_mono_millis
+local FORCE <const> = M.LEASE + M.GRACE
+local EARLY <const> = 0.65 -- the part of a lease after which one request reads the view again
+local WATCH <const> = 3 -- size of Q
+local Copies = M.Copies
+
+-- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
+-- valid, early: when the view runs out, and is to be read again; force: when the last change is in force;
+-- calm: no server is dirty and no change is pending; servers: records by their name in the view.
+local function memory(ring)
+    if not state.view then
+        state.view = { valid = 0, early = 0, force = 0, calm = true, reading = 0, servers = {}, ring = ring, cas = {},
+            me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
+            hits = 0, every = 1, later = {}, tends = 0 }
+    end
+    if ring.epoch > state.view.ring.epoch then state.view.ring = ring end
+    return state.view
+end
+
+-- a server's record. dirty: not to be read; was: the same before the change that is not yet in force; rank: when its
+-- mark came, among others'; lost: since when this proxy can't use it; back, ready: see marks.lua; owed: keys, see marks.lua
+local function record(V, name)
+    V.servers[name] = V.servers[name] or { name = name, dirty = false, was = false, rank = 0, owed = {}, owing = 0, force = 0 }
+    return V.servers[name]
+end
+
+-- Q: the first servers, those of several lists in turn
+local function watched(replicas)
+    local q, before = {}, {}
+    for r, servers in ipairs(replicas) do before[r + 1] = (before[r] or 0) + #servers end
+    for i = 1, WATCH do
+        for r, servers in ipairs(replicas) do
+            if servers[i] and #q < WATCH then q[#q + 1] = (before[r] or 0) + i end
+        end
+    end
+    return q
+end
+
+-- what a route needs to know whom to trust; nil for keys with one copy. Called once a reload.
+function M.view(conf)
+    if conf.copies == 1 then return nil end
+    local V = memory({ epoch = conf.epoch, S = #conf.replicas[1], R = conf.copies, oS = 0, oR = 0 })
+    local servers = {}
+    for r, list in ipairs(conf.replicas) do
+        for i = 1, #list do servers[#servers + 1] = record(V, r .. "-" .. i) end
+    end
+    V.valid = 0
+    return { V = V, servers = servers, q = watched(conf.replicas) }
+end
+
+-- server `rec` is seen, or was made, dirty or clean
+function Copies:change(rec, dirty)
+    local V = self.V
+    if mono() >= V.force then
+        for _, other in pairs(V.servers) do other.was = other.dirty end
+    end
+    rec.dirty, V.calm, V.force = dirty, false, mono() + FORCE
+end
+
+-- the marks that this proxy wants to see of its own
+local function mine(V)
+    local marks = {}
+    for name, rec in pairs(V.servers) do
+        if rec.lost then marks[name] = rec.ready and "r" or "d" end
+        if rec.whole then marks[name .. ".all"] = "d" end
+    end
+    return marks
+end
+
+-- what member should hold, given what it holds -> marks, and whether that is something else
+local function corrected(V, view, known)
+    local want, marks, differs = mine(V), {}, view.repeated or not view.ring or view.ring.epoch < V.ring.epoch
+    for _, mark in ipairs(view.ring and view.marks or known) do
+        local name = mark.owner == V.me and mark.server or mark.owner == "all" and mark.server .. ".all"
+        local state_wanted = name and want[name] or mark.owner ~= V.me and mark.state or nil
+        if state_wanted then marks[#marks + 1] = { server = mark.server, owner = mark.owner, state = state_wanted } end
+        differs = differs or state_wanted ~= mark.state
+        if name then want[name] = nil end
+    end
+    for name, wanted in pairs(want) do
+        local server = string.match(name, "^[%d-]+")
+        marks[#marks + 1] = { server = server, owner = name == server and V.me or "all", state = wanted }
+        differs = true
+    end
+    return marks, differs
+end
+
+-- writes the ring and the own marks to the members of Q that lack them, each by cas: two writers never undo each other
+function Copies:correct(seen, known)
+    local V = self.V
+    for y, member in pairs(seen) do
+        local marks, differs = corrected(V, member.view, known)
+        if differs then
+            local text = M.print_view(V.ring, marks)
+            local condition = member.cas and " C" .. member.cas or " ME"
+            self:send(M.request(format("ms %s %d%s", M.VIEW, #text, condition), text .. "\r\n"), y)
+        end
+    end
+    self:wait()
+end
+
+-- reads the view from Q -> by member { cas, view }, how many answered
+function Copies:read_view()
+    local tickets, seen, answers = {}, {}, 0
+    for _, y in ipairs(self.q) do tickets[y] = self:send(M.request("mg " .. M.VIEW .. " v c"), y) end
+    self:wait()
+    for _, y in ipairs(self.q) do
+        local res = self:got(tickets[y])
+        if res and res:ok() then
+            answers = answers + 1
+            local cas, text = string.match(res:hit() and res:raw_string() or "", "^VA %d+ c(%d+)\r\n(.*)\r\n$")
+            seen[y] = { cas = cas, view = M.parse_view(text or "") }
+        end
+    end
+    return seen, answers
+end
+
+-- all marks of all members, those of the first member first; the highest ring counts
+local function joined(V, q, seen)
+    local marks, dirty, rank = {}, {}, {}
+    for _, y in ipairs(q) do
+        local view = seen[y] and seen[y].view
+        if view and view.ring and view.ring.epoch > V.ring.epoch then V.ring = view.ring end
+        for _, mark in ipairs(view and view.marks or {}) do
+            local server = mark.server
+            if not rank[server] then
+                rank[server] = #marks + 1
+            end
+            marks[#marks + 1] = mark
+            dirty[server] = dirty[server] or mark.state == "d"
+        end
+    end
+    return marks, dirty, rank
+end
+
+-- did nobody write the view since this proxy last read it? Then a view that ran out meanwhile is as good as before.
+local function unwritten(V, seen)
+    local same = true
+    for y, member in pairs(seen) do
+        same = same and member.cas and V.cas[y] == member.cas
+        V.cas[y] = member.cas
+    end
+    return same
+end
+
+-- reads the view and takes it over
+function Copies:renew()
+    local V, start = self.V, mono()
+    if V.reading > 0 and start - V.asked > 1000 then V.reading = 0 end -- a client left while its request was reading
+    V.reading, V.asked = V.reading + 1, start
+    local seen, answers = self:read_view()
+    V.reading = math.max(V.reading - 1, 0)
+    local marks, dirty, rank = joined(V, self.q, seen)
+    local ran_out, quiet = start >= V.valid, unwritten(V, seen)
+    for name, rec in pairs(V.servers) do
+        local now_dirty = dirty[name] or rec.lost and not rec.ready or false
+        if answers * 2 <= #self.q then now_dirty = now_dirty or rec.dirty end -- a minority can't clear anybody
+        rec.rank = rank[name] or 0
+        if now_dirty ~= rec.dirty then self:change(rec, now_dirty)
+        elseif ran_out and not quiet and rank[name] then -- it may have changed twice while nobody looked
+            self:change(rec, now_dirty)
+            rec.was = not now_dirty
+        end
+    end
+    V.valid = math.max(V.valid, (answers > 0 and start or mono()) + M.LEASE) -- nobody answers: availability wins
+    V.early = V.valid - M.LEASE * (1 - EARLY)
+    local new = answers == #self.q
+    for _, member in pairs(seen) do new = new and not member.cas end
+    if new then self:found() end
+    self:correct(seen, marks)
+end
+
+-- nobody of Q has a view: the cluster is new, so no server has lost anything
+function Copies:found()
+    local q = M.request("ms " .. M.WHOLE .. " 1 ME", "1\r\n")
+    for x = 1, #self.servers do self:send(q, x) end
+    self:wait()
+end
+
+-- has server x been emptied since?
+function Copies:hollow(x)
+    local res = self:try(M.request("mg " .. M.WHOLE), x)
+    return res and res:ok() and not res:hit()
+end
+
+-- before a request: the view must be valid, and requests that wait for it stay in order
+function Copies:enter()
+    local V = self.V
+    if mono() >= V.valid or V.reading > 0 and V.asked >= V.valid then self:renew() end
+end
+
+-- after a request: what it missed must be marked in force before a write is acknowledged, and there is work to ride along
+function Copies:leave(wrote)
+    local V = self.V
+    if wrote and self.missed then self:in_force() end
+    local now = mono()
+    if now >= V.early and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
+    if V.tends > 0 then self:tend() end
+end
+
+-- the first server of the list that is clean, or, when all are dirty, the one that became so last
+local function leader(servers, list, dead, field)
+    local last
+    for i = 1, #list do
+        local x = list[i]
+        if not dead[x] then
+            if not servers[x][field] then return x end
+            if not last or servers[x].rank > servers[last].rank then last = x end
+        end
+    end
+    return last
+end
+
+local NONE = {}
+
+-- the authority of the key whose servers are `list`, or nil if this request has tried them all. Waits while that is open.
+function Copies:lead(list)
+    local V, dead = self.V, self.dead
+    if not V or V.calm then
+        for i = 1, #list do if not dead[list[i]] then return list[i] end end
+        return nil
+    end
+    while true do
+        local now = mono()
+        if now >= V.valid then
+            self:renew()
+            now = mono()
+        end
+        local p = leader(self.servers, list, dead, "dirty")
+        if now >= V.force then
+            self:calm_down()
+            return p
+        end
+        if not p or p == leader(self.servers, list, NONE, "was") then return p end
+        self.rctx:sleep((V.force - now) / 1000)
+    end
+end
+
+-- the last change is in force: is there anything left to look at for each request?
+function Copies:calm_down()
+    local V = self.V
+    for _, rec in pairs(V.servers) do
+        if rec.dirty then return end
+    end
+    V.calm = true
+end
+
+-- is p still the authority? For who has to look twice.
+function Copies:leads(p, list) return self:lead(list) == p end
+
+-- may x be read as a copy?
+function Copies:clean(x) return not self.dead[x] and not (self.V and self.servers[x].dirty) end

@@ -1,0 +1,152 @@
+-- Versions: a write is decided at the authority under one cas id, and its outcome spread to the copies. Worker VM.
+-- A copy is overwritten only where it still holds the version that the authority held before (C<id>), so a late or doubled
+-- message can never undo a newer write; only an empty place needs a second look. Does not know commands (coherent.lua).
+local Copies = M.Copies
+
+local ROUNDS <const> = 3 -- a copy that others write at the same time is tried so often, then taken away
+
+local function id_at(res) return res and res:ok() and (M.id_of(res) or false) end
+
+-- a quick failure of a command that must not run twice: its cas id tells whether it ran -> the answer; true if it ran and
+-- the answer is that of `mg key v c u`
+local function resume(t, q, p, ticket, key, b, id)
+    if not id then -- unknowable: a cache may lose a key, so take it away and decide anew
+        if not t:retry(M.remove_key(key, b), p, ticket) then return nil end
+        return t:ask(q, p)
+    end
+    local seen = t:retry(M.request("mg " .. key .. b .. " v c u"), p, ticket)
+    if not seen then return nil end
+    if M.id_of(seen) == id then return seen, true end
+    return t:ask(q, p)
+end
+
+-- sends the command to authority p, and the looks around it, in one go
+local function together(t, q, p, list, key, b, how)
+    local looks, cmd, fresh = {}, nil, nil
+    for i = 1, #list do
+        local x = list[i]
+        if #list > 1 and t:clean(x) then looks[x] = t:send(M.ask_id(key, b), x) end
+    end
+    cmd = t:send(q, p)
+    if how.fresh then fresh = t:send(M.ask_item(key, b), p) end
+    t:wait()
+    local seen = {}
+    for x, ticket in pairs(looks) do seen[x] = t:got(ticket) end
+    return cmd, seen, t:got(fresh)
+end
+
+-- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q must not run twice; fresh =
+-- true if the item as it is afterwards is wanted. -> nil if no server answers; nil, true if the outcome can't be known; else { res, p = the authority, seen = what
+-- servers held before, by server, fresh, done = true if res is that of `mg key v c u` }
+function Copies:decide(q, list, key, b, how)
+    local p = self:lead(list)
+    if not p then return nil end
+    local cmd, seen, fresh = together(self, q, p, list, key, b, how)
+    local res, done = self:got(cmd), nil
+    if not res then
+        fresh = nil
+        if how.once then res, done = resume(self, q, p, cmd, key, b, how.id) else res = self:retry(q, p, cmd) end
+    end
+    while not res do
+        self.dead[p] = true
+        self:owe(p, key, b) -- it may have run there, or run yet
+        p = self:lead(list)
+        if not p then return nil end
+        local now = self:ask(M.ask_id(key, b), p)
+        -- somebody went on, from what the lost server did for us or without it: it can't be told
+        if now and seen[p] and id_at(now) ~= id_at(seen[p]) then return nil, true end
+        seen[p] = now
+        res = now and self:ask(q, p)
+    end
+    return { res = res, p = p, seen = seen, fresh = fresh, done = done }
+end
+
+-- sends the new version to the copies in `pending` -> those that refused it, those that had nothing before
+local function offer(t, key, b, pending, condition, make)
+    local tickets, made, refused, added = {}, {}, {}, {}
+    for _, x in ipairs(pending) do
+        local c = condition[x]
+        made[c] = made[c] or make(c)
+        tickets[x] = t:send(made[c], x)
+    end
+    t:wait()
+    for _, x in ipairs(pending) do
+        local q = made[condition[x]]
+        local res = tickets[x] and (t:got(tickets[x]) or t:retry(q, x, tickets[x]))
+        if not res then t:owe(x, key, b)
+        elseif res:ok() and res:code() == mcp.MCMC_CODE_OK then
+            if condition[x] == " ME" then added[#added + 1] = x end
+        elseif t:clean(x) then refused[#refused + 1] = x end
+    end
+    return refused, added
+end
+
+local function remove_from(t, q, servers, key, b)
+    if #servers > 0 then t:all(q, servers, nil, key, b) end
+end
+
+-- version id, which authority p holds in place of version `old` (false: of nothing, nil: unknown), goes to the others.
+-- make: condition -> request. -> false if p has lost the lead meanwhile: then decide again.
+function Copies:spread(key, b, p, list, id, old, make)
+    local pending, condition = {}, {}
+    for i = 1, #list do
+        local x = list[i]
+        if x ~= p and not self.dead[x] then pending[#pending + 1] = x end
+        if x ~= p and self.dead[x] then self:owe(x, key, b) end
+        condition[x] = old and " C" .. old or " ME"
+    end
+    for _ = 1, ROUNDS do
+        local refused, added = offer(self, key, b, pending, condition, make)
+        if #refused == 0 and #added == 0 then return true end
+        if not self:leads(p, list) then return false end
+        local tickets = {}
+        for _, x in ipairs(refused) do tickets[x] = self:send(M.ask_id(key, b), x) end
+        local now = self:ask(M.ask_id(key, b), p)
+        if not now or not now:hit() and #refused > 0 and self.V and self:hollow(p) then -- p is gone, so nobody can say
+            self:owe(p, key, b)
+            self:in_force() -- whatever was on its way has arrived: who refuses now is not behind us but beside us
+            for _, x in ipairs(refused) do condition[x] = old and " C" .. old or " ME" end
+            remove_from(self, M.remove_key(key, b), (offer(self, key, b, refused, condition, make)), key, b)
+            return true
+        end
+        if id_at(now) ~= id then -- a newer write or a removal: theirs is what counts
+            remove_from(self, M.remove_id(key, b, id), added, key, b)
+            return true
+        end
+        if #refused == 0 then return true end
+        pending = refused
+        for _, x in ipairs(refused) do
+            local there = id_at(self:got(tickets[x]))
+            condition[x] = there and " C" .. there or " ME"
+        end
+    end
+    remove_from(self, M.remove_key(key, b), pending, key, b)
+    return true
+end
+
+-- authority p has removed the key: the versions that were seen anywhere go from all others too, by id, so that nobody's
+-- new item is hit. seen: looks before, by server. -> did another server still have it?
+function Copies:erase(key, b, p, list, seen)
+    local ids, elsewhere, had = {}, false, seen[p] and seen[p]:hit()
+    for i = 1, #list do
+        local id = id_at(seen[list[i]])
+        if id and not ids[id] then
+            ids[id] = true
+            ids[#ids + 1] = id
+        end
+        elsewhere = elsewhere or id and list[i] ~= p
+    end
+    if not had and elsewhere and self.V then self.rctx:sleep(1.5 * M.DELTA / 1000) end -- a repair may be on its way
+    for i = 1, math.min(#ids, 3) do self:all(M.remove_id(key, b, ids[i]), list, had and p or nil, key, b) end
+    self:all(M.remove_key(key, b), self:unseen(list, seen), p, key, b) -- dirty ones: nobody reads what is new there
+    return not had and elsewhere
+end
+
+-- the servers of the list that were not looked at
+function Copies:unseen(list, seen)
+    local rest = {}
+    for i = 1, #list do
+        if not seen[list[i]] then rest[#rest + 1] = list[i] end
+    end
+    return rest
+end

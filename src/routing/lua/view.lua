@@ -1,0 +1,49 @@
+-- The view as text: what the reserved key `__mcp:v` on the first servers (Q) holds. Pure.
+--   "<epoch> <S> <R> <oS> <oR>[ d<server>.<owner>| r<server>.<owner>]..."
+-- epoch: of the ring in force; S servers and R copies of it; oS and oR those of the ring before, while both count, or 0.
+-- d: the owner, a proxy, can't reach that server or owes it writes. r: it no longer does, and the mark is about to go.
+-- server: "<list>-<place>", both from 1, so that it keeps its name when lists grow. owner: of lease.lua, or "all", which
+-- only a controller takes away. Does not read, write nor judge it (lease.lua, marks.lua).
+local match, gmatch, format = string.match, string.gmatch, string.format
+
+M.VIEW = "__mcp:v"
+
+-- On every server from the cluster's first day, so a server without it has been emptied since: what it misses may be on
+-- other servers. Only a controller that has filled the server again puts it back.
+M.WHOLE = "__mcp:w"
+
+-- the ring's numbers as they stand in front of the marks
+function M.ring_text(ring) return format("%d %d %d %d %d", ring.epoch, ring.S, ring.R, ring.oS, ring.oR) end
+
+-- text -> { ring = nil where it names none, marks = { { server, owner, state }, ... } in order, repeated = true where a
+-- mark stands twice (they are appended) }. What it does not know it leaves out.
+function M.parse_view(text)
+    local view, at = { marks = {} }, {}
+    local epoch, S, R, oS, oR = match(text, "^(%d+) (%d+) (%d+) (%d+) (%d+)")
+    if epoch then
+        local int = math.tointeger
+        view.ring = { epoch = int(epoch), S = int(S), R = int(R), oS = int(oS), oR = int(oR) }
+    end
+    for state, server, owner in gmatch(text, " ([dr])(%d+%-%d+)%.(%w+)") do
+        local name = server .. "." .. owner
+        local mark = at[name]
+        if mark then
+            view.repeated = true
+            if state == "d" then mark.state = "d" end -- whoever loses a server again appends
+        else
+            mark = { server = server, owner = owner, state = state }
+            at[name] = mark
+            view.marks[#view.marks + 1] = mark
+        end
+    end
+    return view
+end
+
+-- ring, list of marks -> text
+function M.print_view(ring, marks)
+    local words = { M.ring_text(ring) }
+    for i = 1, #marks do words[i + 1] = M.mark_text(marks[i]) end
+    return table.concat(words, " ")
+end
+
+function M.mark_text(mark) return mark.state .. mark.server .. "." .. mark.owner end
