@@ -176,12 +176,19 @@ fn bit(x: usize) -> u8 {
 impl State {
     /// Enough to follow a trace: what the servers hold, the marks, and where each proxy is.
     pub(crate) fn told(&self) -> String {
-        let held: Vec<String> =
-            self.servers.iter().map(|server| server.item.map_or("-".to_owned(), |item| format!("{}#{}", item.value, item.id))).collect();
+        let held: Vec<String> = self
+            .servers
+            .iter()
+            .map(|server| server.item.map_or("-".to_owned(), |item| format!("{}#{}", item.value, item.id)))
+            .collect();
         let steps: Vec<String> = self
             .proxies
             .iter()
-            .map(|proxy| proxy.op.as_ref().map_or("-".to_owned(), |op| format!("{:?} {:?} at {} {:?}", op.kind, op.step, op.authority, op.ret)))
+            .map(|proxy| {
+                proxy.op.as_ref().map_or("-".to_owned(), |op| {
+                    format!("{:?} {:?} at {} {:?}", op.kind, op.step, op.authority, op.ret)
+                })
+            })
             .collect();
         format!("{held:?}, marks {:?}, {steps:?}", self.marks)
     }

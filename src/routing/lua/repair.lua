@@ -163,7 +163,7 @@ end
 -- authority p misses what a command wants -> a server that has it, if any and if p was emptied; then p has it too, if it
 -- can take it. What a write in flight is about to take from the copies is gone after DELTA, so that is waited for first.
 function Copies:restore(key, b, p, list)
-    if not self.V or not self:hollow(p) or not survey(self, key, b, list) then return nil end
+    if self.V and not self:hollow(p) or not survey(self, key, b, list) then return nil end
     self.rctx:sleep(M.DELTA / 1000)
     for _ = 1, 3 do
         if self:complete(key, b, list) == "done" then break end
