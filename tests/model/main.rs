@@ -14,8 +14,12 @@ use protocol::{Cluster, Kind::*, Rules};
 use stateright::{Checker, Model};
 
 /// Scripts of the two clients that meet in every way that matters: counters, overwrites, removals, reads.
-const SCRIPTS: [[[protocol::Kind; 2]; 2]; 4] =
-    [[[Incr, Incr], [Incr, Get]], [[Set(7), Get], [Incr, Get]], [[Set(7), Get], [Delete, Get]], [[Delete, Get], [Get, Incr]]];
+const SCRIPTS: [[[protocol::Kind; 2]; 2]; 4] = [
+    [[Incr, Incr], [Incr, Get]],
+    [[Set(7), Get], [Incr, Get]],
+    [[Set(7), Get], [Delete, Get]],
+    [[Delete, Get], [Get, Incr]],
+];
 
 /// The shortest way to a broken promise under `rules`, if there is one: its steps.
 fn broken(servers: usize, script: usize, rules: Rules) -> Option<Vec<String>> {

@@ -176,12 +176,19 @@ fn bit(x: usize) -> u8 {
 impl State {
     /// Enough to follow a trace: what the servers hold, the marks, and where each proxy is.
     pub(crate) fn told(&self) -> String {
-        let held: Vec<String> =
-            self.servers.iter().map(|server| server.item.map_or("-".to_owned(), |item| format!("{}#{}", item.value, item.id))).collect();
+        let held: Vec<String> = self
+            .servers
+            .iter()
+            .map(|server| server.item.map_or("-".to_owned(), |item| format!("{}#{}", item.value, item.id)))
+            .collect();
         let steps: Vec<String> = self
             .proxies
             .iter()
-            .map(|proxy| proxy.op.as_ref().map_or("-".to_owned(), |op| format!("{:?} {:?} at {} {:?}", op.kind, op.step, op.authority, op.ret)))
+            .map(|proxy| {
+                proxy.op.as_ref().map_or("-".to_owned(), |op| {
+                    format!("{:?} {:?} at {} {:?}", op.kind, op.step, op.authority, op.ret)
+                })
+            })
             .collect();
         format!("{held:?}, marks {:?}, {steps:?}", self.marks)
     }
@@ -220,7 +227,8 @@ impl State {
         !rules.lease
             || !rules.mark
             || self.proxies.iter().all(|proxy| {
-                agrees(proxy.knows) && (!rules.bounded || proxy.op.as_ref().is_none_or(|op| agrees(op.view)))
+                agrees(proxy.knows)
+                    && (!rules.bounded || proxy.op.as_ref().is_none_or(|op| agrees(op.view) && op.step != Step::Late))
             })
     }
 
@@ -233,13 +241,19 @@ impl State {
         (0..self.servers.len()).all(|x| self.settled(x, rules))
     }
 
+    /// Is the other proxy's version still on its way to the copies?
+    fn spreads_elsewhere(&self, p: usize) -> bool {
+        let spreads = |op: &Running| matches!(op.step, Step::Spread | Step::Confirm);
+        self.proxies.iter().enumerate().any(|(other, proxy)| other != p && proxy.op.as_ref().is_some_and(spreads))
+    }
+
     /// Does the other proxy have an item on its way?
     fn busy_elsewhere(&self, p: usize, restoring: bool) -> bool {
         self.proxies.iter().enumerate().any(|(other, proxy)| {
             other != p
                 && proxy.op.as_ref().is_some_and(|op| match op.step {
                     Step::PutBack(..) | Step::CheckBack(..) => true,
-                    Step::Spread | Step::Confirm | Step::Sweep => restoring,
+                    Step::Spread | Step::Confirm | Step::Late | Step::Sweep => restoring,
                     _ => false,
                 })
         })
@@ -281,7 +295,8 @@ impl Cluster {
     /// May the step of proxy p's operation be taken now?
     fn ready(&self, state: &State, p: usize, op: &Running) -> bool {
         match op.step {
-            Step::Again | Step::Late => state.all_settled(self.rules),
+            Step::Again => state.all_settled(self.rules),
+            Step::Late => !state.spreads_elsewhere(p),
             Step::Answer => (0..self.servers).all(|x| op.missed & bit(x) == 0 || state.settled(x, self.rules)),
             Step::Restore => !self.rules.delta || !state.busy_elsewhere(p, true),
             Step::Sweep => !self.rules.delta || !state.busy_elsewhere(p, false),

@@ -115,9 +115,8 @@ fn a_cas_id_survives_the_loss_of_the_authority_and_is_used_up_once() {
     for key in 0..9 {
         one.ask(format!("set k{key} 0 0 1\r\na\r\n"), "STORED\r\n");
     }
-    let ids: Vec<String> = (0..9)
-        .map(|key| two.text(format!("mg k{key} c\r\n")).trim_start_matches("HD c").trim().to_owned())
-        .collect();
+    let ids: Vec<String> =
+        (0..9).map(|key| two.text(format!("mg k{key} c\r\n")).trim_start_matches("HD c").trim().to_owned()).collect();
     servers[0].kill();
     for (key, id) in ids.iter().enumerate() {
         one.ask(format!("cas k{key} 0 0 1 {id}\r\nb\r\n"), "STORED\r\n");

@@ -88,7 +88,7 @@ local function remove(t, r, cmd, key, list)
     if not did then return M.unreachable(t, r, cmd) end
     local elsewhere = t:erase(key, b, did.p, list, did.seen)
     local lost = elsewhere and cmd == mcp.CMD_DELETE and did.res:code() == mcp.MCMC_CODE_NOT_FOUND
-    if lost and not M.silent(r) and t.V and t:hollow(did.p) then return "DELETED\r\n" end
+    if lost and not M.silent(r) and (not t.V or t:hollow(did.p)) then return "DELETED\r\n" end
     return M.answer(t, r, did.res)
 end
 
@@ -116,7 +116,7 @@ local function revive(t, q, did, list, key, b, id, creates)
     if creates then
         local elsewhere_too
         for x, seen in pairs(did.seen) do elsewhere_too = elsewhere_too or x ~= did.p and seen:hit() end
-        if not elsewhere_too or not t.V or not t:hollow(did.p) then return end
+        if not elsewhere_too or t.V and not t:hollow(did.p) then return end
         t.rctx:sleep(M.DELTA / 1000) -- what a removal is about to take from the copies is gone then
         t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p)
         t:complete(key, b, list)

@@ -28,7 +28,10 @@ local function store(t, r, cmd, key, list)
     return M.best(t, r, cmd, t:all(q, list), list, form)
 end
 
+-- on all at once: a read asks them all
+local function remove(t, r, cmd, key, list) return M.best(t, r, cmd, t:all(r, list), list) end
+
 M.fastest = {
-    [M.READ] = read, [M.TOUCH] = M.coherent[M.TOUCH], [M.STORE] = store, [M.REMOVE] = M.coherent[M.REMOVE],
+    [M.READ] = read, [M.TOUCH] = M.coherent[M.TOUCH], [M.STORE] = store, [M.REMOVE] = remove,
     [M.UPDATE] = M.coherent[M.UPDATE],
 }

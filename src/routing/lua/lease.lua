@@ -185,10 +185,10 @@ function Copies:found()
     self:wait()
 end
 
--- has server x been emptied since?
+-- may server x have been emptied since?
 function Copies:hollow(x)
     local res = self:try(M.request("mg " .. M.WHOLE), x)
-    return res and res:ok() and not res:hit()
+    return not (res and res:ok() and res:hit())
 end
 
 -- before a request: the view must be valid, and requests that wait for it stay in order

@@ -13,7 +13,7 @@ local PROBE <const> = 100 -- ms between two looks whether a lost server is back
 local SETTLE_MIN <const>, SETTLE_MAX <const> = 300, 60000
 local READY <const> = 2 * (M.LEASE + M.GRACE)
 local NOTES <const> = 1000 -- keys to be looked after; more are forgotten, reads find them again
-local SELDOM <const> = 32 -- one read hit of so many looks at the other copies while they are found complete
+local SELDOM <const> = 31 -- one read hit of so many looks at the other copies while they are complete; odd, as rounds of keys are not
 
 -- puts `item` on server x in place of version `there` (nil: of nothing), if source still has it afterwards
 local function put(t, key, b, item, source, x, there)
@@ -163,7 +163,7 @@ end
 -- authority p misses what a command wants -> a server that has it, if any and if p was emptied; then p has it too, if it
 -- can take it. What a write in flight is about to take from the copies is gone after DELTA, so that is waited for first.
 function Copies:restore(key, b, p, list)
-    if not self.V or not self:hollow(p) or not survey(self, key, b, list) then return nil end
+    if self.V and not self:hollow(p) or not survey(self, key, b, list) then return nil end
     self.rctx:sleep(M.DELTA / 1000)
     for _ = 1, 3 do
         if self:complete(key, b, list) == "done" then break end

@@ -104,7 +104,8 @@ function Copies:spread(key, b, p, list, id, old, make)
         local now = self:ask(M.ask_id(key, b), p)
         if not now or not now:hit() and #refused > 0 and self.V and self:hollow(p) then -- p is gone, so nobody can say
             self:owe(p, key, b)
-            self:in_force() -- whatever was on its way has arrived: who refuses now is not behind us but beside us
+            -- whatever was on its way arrives in GRACE, before anybody uses the next authority: who refuses then is beside us
+            self.rctx:sleep(M.GRACE / 1000)
             for _, x in ipairs(refused) do condition[x] = old and " C" .. old or " ME" end
             remove_from(self, M.remove_key(key, b), (offer(self, key, b, refused, condition, make)), key, b)
             return true
