@@ -56,7 +56,7 @@ fn inject_ca(bed: &Bed, folder: &Path) -> String {
 fn with_cert_manager_the_webhook_serves_what_it_is_given_and_needs_fewer_rights() {
     let bed = Bed::without_webhook();
     bed.know_cert_manager();
-    let applied = bed.kubectl(&["apply", "-k", bed.overlay("cert-manager").to_str().unwrap()]);
+    let applied = bed.kubectl(&["apply", "-k", &bed.overlay("cert-manager")]);
     assert!(applied.ok, "{}", applied.err);
     // An installation with the component has never had these.
     for (kind, name) in [

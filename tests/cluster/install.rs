@@ -1,7 +1,5 @@
 //! `kubectl apply -k manifests` and nothing else.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use testbed::folder::workspace_root;
 
@@ -64,38 +62,8 @@ fn every_component_applies() {
     assert!(names.len() >= 3, "{names:?}");
     bed.know_cert_manager();
     for name in names {
-        let overlay = bed.overlay(&name);
-        let said = bed.kubectl(&["apply", "--dry-run=server", "--validate=strict", "-k", overlay.to_str().unwrap()]);
+        let said = bed.kubectl(&["apply", "--dry-run=server", "--validate=strict", "-k", &bed.overlay(&name)]);
         assert!(said.ok, "{name}: {}", said.err);
-    }
-}
-
-impl Bed {
-    /// A kustomization of the recommended install with one component.
-    pub(crate) fn overlay(&self, component: &str) -> PathBuf {
-        let overlay = self.control_plane.folder().join(format!("overlay-{component}"));
-        std::fs::create_dir_all(&overlay).unwrap();
-        // kustomize takes folders by relative path only.
-        copy(&workspace_root().join("manifests"), &overlay.join("manifests"));
-        let kustomization = json!({
-            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-            "resources": ["manifests"], "components": [format!("manifests/components/{component}")],
-        });
-        std::fs::write(overlay.join("kustomization.yaml"), kustomization.to_string()).unwrap();
-        overlay
-    }
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
