@@ -1,7 +1,5 @@
 //! `kubectl apply -k manifests` and nothing else.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use testbed::folder::workspace_root;
 

@@ -1,8 +1,8 @@
 //! Pod creations as a cluster under load has them: one every 50 ms, whatever became of the ones before; each asks for a
-//! cache, and is a dry run. Owns sending and counting; what may fail is the tests' to say.
+//! cache, and is a dry run. One load at a time. Owns sending and counting; what may fail is the tests' to say.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,12 @@ use crate::bed::{BOUND, Bed, is_injected, pod};
 
 /// Pause between two creations: 20 a second.
 const EVERY: Duration = Duration::from_millis(50);
+
+/// Most creations under way at once, so that a starved machine is not starved further by what piles up. A frozen replica
+/// of two holds up some 30 of them.
+const MOST: usize = 60;
+/// Held while a load goes on: two at a time would measure each other.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// One creation that was tried.
 #[derive(Debug, Clone)]
@@ -29,11 +35,14 @@ pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<Mutex<Vec<Creation>>>,
     sender: Option<JoinHandle<()>>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Load {
     /// Begins, in a namespace of its own.
     pub(crate) fn start(bed: &Bed) -> Load {
+        // A test that failed leaves nothing behind that could disturb the next one.
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let namespace = bed.namespace(json!({}), json!({}));
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (client, stopping, results) = (bed.control_plane.client(), stop.clone(), done.clone());
@@ -41,18 +50,20 @@ impl Load {
             let mut under_way = Vec::new();
             let mut next = Instant::now();
             while !stopping.load(Ordering::Relaxed) {
-                let (client, namespace, results) = (client.clone(), namespace.clone(), results.clone());
-                under_way.push(thread::spawn(move || {
-                    let creation = create(&client, &namespace);
-                    results.lock().unwrap().push(creation);
-                }));
-                under_way.retain(|one| !one.is_finished());
+                under_way.retain(|one: &JoinHandle<()>| !one.is_finished());
+                if under_way.len() < MOST {
+                    let (client, namespace, results) = (client.clone(), namespace.clone(), results.clone());
+                    under_way.push(thread::spawn(move || {
+                        let creation = create(&client, &namespace);
+                        results.lock().unwrap().push(creation);
+                    }));
+                }
                 next += EVERY;
                 thread::sleep(next.saturating_duration_since(Instant::now()));
             }
             under_way.into_iter().for_each(|one| one.join().unwrap());
         });
-        Load { stop, done, sender: Some(sender) }
+        Load { stop, done, sender: Some(sender), _alone: alone }
     }
 
     /// Ends it and returns what was tried, in order.
@@ -87,6 +98,10 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(sender) = self.sender.take() {
+            // It has nothing to tell that the test could still hear.
+            let _ = sender.join();
+        }
     }
 }
 
