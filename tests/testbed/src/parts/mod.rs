@@ -6,3 +6,4 @@ pub mod injector;
 pub mod kubelet;
 pub mod kwok;
 pub mod memcached;
+pub mod nodes;
