@@ -103,7 +103,7 @@ pub(super) fn is_ours(content: &str) -> bool {
 fn remove(name: &str) -> Result<()> {
     wait::until(&format!("the control groups {name} to be removed"), BOUND, || {
         let mut left = None;
-        for hierarchy in hierarchies() {
+        for hierarchy in everywhere() {
             for group in below(&hierarchy.join(name)).into_iter().rev() {
                 if let Err(error) = fs::remove_dir(&group) {
                     left = Some(format!("{}: {error}", group.display()));
@@ -133,11 +133,16 @@ fn unified() -> bool {
 
 /// The hierarchies that a node needs a group in.
 fn hierarchies() -> Vec<PathBuf> {
+    // Beside version 1 an empty version 2 (`unified`), where the runtime makes groups by itself.
+    everywhere().into_iter().filter(|hierarchy| !hierarchy.ends_with("unified")).collect()
+}
+
+/// All hierarchies of this machine.
+fn everywhere() -> Vec<PathBuf> {
     if unified() {
         return vec![PathBuf::from(ROOT)];
     }
     let entries = fs::read_dir(ROOT).into_iter().flatten().flatten();
-    // Version 1 beside an empty version 2 (`unified`); some controllers are links to a shared hierarchy.
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != "unified");
-    folders.map(|entry| entry.path()).collect()
+    // Some controllers of version 1 are links to a shared hierarchy.
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }

@@ -2,8 +2,9 @@
 //! what this machine has; the tar is `image.rs`'s.
 
 use std::collections::BTreeSet;
-use std::env::consts::ARCH;
 use std::env;
+use std::env::consts::ARCH;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,6 +79,9 @@ fn memcached(busybox: &[u8]) -> Result<Image> {
             loaders.push(content);
         } else {
             image.add_file(&Path::new(LIBRARIES).join(name), &content)?;
+            for alias in aliases(path)? {
+                image.add_link(&Path::new(LIBRARIES).join(alias), Path::new(name))?;
+            }
         }
     }
     match (asked_for, loaders.pop()) {
@@ -86,6 +90,14 @@ fn memcached(busybox: &[u8]) -> Result<Image> {
         (path, _) => bail!("memcached asks for the loader {path:?}, but the one that runs has loaded another; set MEMCACHED to a binary that runs by itself"),
     }
     Ok(image)
+}
+
+/// The names of the links beside a file that lead to it: programs ask for `libz.so.1`, the file is `libz.so.1.3.2`.
+fn aliases(file: &Path) -> Result<Vec<OsString>> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?.flatten();
+    let leads_here = |path: PathBuf| path.is_symlink() && path.canonicalize().is_ok_and(|target| target == *file);
+    Ok(entries.filter(|entry| leads_here(entry.path())).map(|entry| entry.file_name()).collect())
 }
 
 /// The injector as the Dockerfile makes it: one static binary and nothing else.
