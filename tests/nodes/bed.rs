@@ -13,7 +13,7 @@ use testbed::parts::kwok::is_ready;
 use testbed::parts::nodes::Nodes;
 
 /// Real pods start within seconds; a machine that builds meanwhile gets this long.
-pub(crate) const BOUND: Duration = Duration::from_secs(120);
+pub(crate) const BOUND: Duration = Duration::from_secs(90);
 /// memcached's port everywhere.
 pub(crate) const PORT: u16 = 11211;
 
@@ -82,13 +82,16 @@ impl Bed {
 
     /// The cache server `memcached-<number>`, directly.
     pub(crate) fn cache(&self, number: usize) -> Client {
-        Client::new(address_of(&self.get(&format!("/api/v1/namespaces/cache/pods/memcached-{number}"))))
+        let path = format!("/api/v1/namespaces/cache/pods/memcached-{number}");
+        let pod = self.wait_for("its address", &path, |pod| pod["status"]["podIP"].is_string());
+        Client::new(address_of(&pod))
     }
 
     /// What is running and what was said about it, for a test that failed.
     pub(crate) fn describe(&self) -> String {
         let pods = self.nodes.control_plane().kubectl_text(["get", "pods,nodes", "-A", "-o", "wide"]);
-        let events = self.nodes.control_plane().kubectl_text(["get", "events", "-A", "--field-selector=type=Warning"]);
+        let warnings = "--field-selector=type=Warning,involvedObject.kind=Pod";
+        let events = self.nodes.control_plane().kubectl_text(["get", "events", "-A", warnings]);
         let said = |text: Result<String>| text.unwrap_or_else(|error| format!("{error:#}"));
         format!("{}\n{}", said(pods), said(events))
     }

@@ -23,7 +23,11 @@ pub(crate) fn an_app_is_served_by_its_own_node(bed: &Bed) -> String {
         by_name(bed, app);
         let served = share(bed, app, &proxies);
         let own = proxies.iter().position(|proxy| node_of(proxy) == node_of(app)).unwrap();
-        assert!(served.iter().enumerate().all(|(proxy, count)| (*count >= 20) == (proxy == own)), "{}: {served:?}", node_of(app));
+        assert!(
+            served.iter().enumerate().all(|(proxy, count)| (*count >= 20) == (proxy == own)),
+            "{}: {served:?}",
+            node_of(app)
+        );
     }
     let away = without_own_proxy(bed, &apps[0], &proxies);
     format!("each by its own node's proxy; without it by another's, {away}")
@@ -33,7 +37,8 @@ pub(crate) fn an_app_is_served_by_its_own_node(bed: &Bed) -> String {
 fn by_name(bed: &Bed, app: &Value) {
     let namespace = app["metadata"]["namespace"].as_str().unwrap();
     let ask = "printf 'set svc 0 0 2\\r\\nok\\r\\nget svc\\r\\nquit\\r\\n' | nc memcached.cache 11211";
-    let said = bed.kubectl(&["exec", name_of(app), "--namespace", namespace, "--container", "app", "--", "sh", "-c", ask]);
+    let said =
+        bed.kubectl(&["exec", name_of(app), "--namespace", namespace, "--container", "app", "--", "sh", "-c", ask]);
     assert!(said.contains("STORED") && said.contains("ok"), "{said}");
 }
 

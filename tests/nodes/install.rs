@@ -69,7 +69,8 @@ pub(crate) fn in_any_order(bed: &Bed) -> String {
 /// Everything in the cluster that is called after us, outside of apps' namespaces.
 fn ours(bed: &Bed) -> Vec<String> {
     let kinds = bed.kubectl(&["api-resources", "--verbs=list", "--output", "name"]);
-    let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events") && !kind.contains("metrics")).collect();
+    let kinds: Vec<&str> =
+        kinds.lines().filter(|kind| !kind.starts_with("events") && !kind.contains("metrics")).collect();
     let columns = "custom-columns=NS:.metadata.namespace,KIND:.kind,NAME:.metadata.name";
     let all = bed.kubectl(&["get", &kinds.join(","), "--all-namespaces", "--no-headers", "--output", columns]);
     let of_ours = |line: &&str| line.contains("memcached") || line.starts_with("cache ");

@@ -31,7 +31,8 @@ pub(super) struct Secrets {
 impl Secrets {
     /// Makes everything for an API server on `api` that also answers on `advertised`.
     pub(super) fn make(folder: &RunFolder, api: SocketAddr, advertised: IpAddr) -> Result<Self> {
-        let (ca_pem, certificate_pem, key_pem) = certificates(&[api.ip(), advertised]).context("make the API server's certificate")?;
+        let (ca_pem, certificate_pem, key_pem) =
+            certificates(&[api.ip(), advertised]).context("make the API server's certificate")?;
         // ECDSA P-256: the API server signs tokens with it as ES256, and it takes no time to make.
         let account = KeyPair::generate().context("make the service account key")?;
         let admin_token = random_token()?;
@@ -45,8 +46,7 @@ impl Secrets {
             admin_token: admin_token.clone(),
             kubeconfig: PathBuf::new(),
         };
-        secrets.kubeconfig =
-            secrets.write_kubeconfig(folder, "admin", &format!("https://{api}"), &admin_token)?;
+        secrets.kubeconfig = secrets.write_kubeconfig(folder, "admin", &format!("https://{api}"), &admin_token)?;
         Ok(secrets)
     }
 

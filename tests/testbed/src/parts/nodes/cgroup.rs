@@ -26,9 +26,15 @@ impl Groups {
     /// Makes the groups of node `number`, empty.
     pub(super) fn make(number: usize) -> Result<Self> {
         let groups = Self { name: format!("{NAME}{number}") };
-        groups.remove()?;
+        groups.make_anew()?;
+        Ok(groups)
+    }
+
+    /// Removes what is there, which must be dead, and makes the groups again.
+    pub(super) fn make_anew(&self) -> Result<()> {
+        self.remove()?;
         for hierarchy in hierarchies() {
-            let group = hierarchy.join(&groups.name);
+            let group = hierarchy.join(&self.name);
             fs::create_dir(&group).with_context(|| format!("make the control group {}", group.display()))?;
             // Version 1 starts with none, and no process may enter then.
             for file in ["cpuset.cpus", "cpuset.mems"] {
@@ -39,9 +45,9 @@ impl Groups {
             }
         }
         if unified() {
-            fs::create_dir(groups.own_processes()).context("make the control group of the node's own processes")?;
+            fs::create_dir(self.own_processes()).context("make the control group of the node's own processes")?;
         }
-        Ok(groups)
+        Ok(())
     }
 
     /// As kubelet's `cgroupRoot` has it.
@@ -70,14 +76,15 @@ impl Groups {
     pub(super) fn wait_empty(&self) -> Result<()> {
         let top = self.freezer();
         wait::until(&format!("the processes of {} to end", self.name), BOUND, || {
-            let procs = below(&top).iter().map(|group| fs::read_to_string(group.join("cgroup.procs"))).collect::<Vec<_>>();
+            let procs =
+                below(&top).iter().map(|group| fs::read_to_string(group.join("cgroup.procs"))).collect::<Vec<_>>();
             let left: Vec<String> = procs.into_iter().flatten().filter(|text| !text.is_empty()).collect();
             Ok(if left.is_empty() { Look::Ready(()) } else { Look::NotYet(format!("{left:?} still run")) })
         })
     }
 
     /// Removes the groups and all below; none is no error.
-    pub(super) fn remove(&self) -> Result<()> {
+    fn remove(&self) -> Result<()> {
         let _ = self.freeze(false); // what is frozen cannot end; where there is no group there is nothing to thaw
         remove(&self.name)
     }
@@ -120,7 +127,9 @@ fn below(group: &Path) -> Vec<PathBuf> {
     let mut next = vec![group.to_path_buf()];
     while let Some(group) = next.pop() {
         let Ok(entries) = fs::read_dir(&group) else { continue };
-        next.extend(entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()));
+        next.extend(
+            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()),
+        );
         found.push(group);
     }
     found

@@ -59,7 +59,8 @@ impl Image {
         })
         .to_string();
         let kind = |name: &str| format!("application/vnd.oci.image.{name}");
-        let blob = |media: &str, bytes: &[u8]| json!({"mediaType": kind(media), "digest": digest(bytes), "size": bytes.len()});
+        let blob =
+            |media: &str, bytes: &[u8]| json!({"mediaType": kind(media), "digest": digest(bytes), "size": bytes.len()});
         let manifest = json!({
             "schemaVersion": 2, "mediaType": kind("manifest.v1+json"),
             "config": blob("config.v1+json", config.as_bytes()), "layers": [blob("layer.v1.tar", &layer)],
@@ -79,9 +80,11 @@ impl Image {
         };
         let written = add("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#)
             .and_then(|()| add("index.json".to_owned(), index.as_bytes()))
-            .and_then(|()| [&layer[..], config.as_bytes(), manifest.as_bytes()].iter().try_for_each(|bytes| {
-                add(format!("blobs/{}", digest(bytes).replace(':', "/")), bytes)
-            }));
+            .and_then(|()| {
+                [&layer[..], config.as_bytes(), manifest.as_bytes()]
+                    .iter()
+                    .try_for_each(|bytes| add(format!("blobs/{}", digest(bytes).replace(':', "/")), bytes))
+            });
         written.and_then(|()| out.finish()).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
     }

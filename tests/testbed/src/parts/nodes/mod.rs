@@ -129,7 +129,7 @@ impl Nodes {
     /// # Errors
     /// When it does not become Ready; the message shows its logs.
     pub fn revive(&self, name: &str) -> Result<()> {
-        let mut nodes = self.lock();
+        let nodes = self.lock();
         let index = node::find(&nodes, name)?;
         // Dead for less than 40 s it still counts as Ready: it is back when its kubelet has renewed its lease.
         let lease = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");

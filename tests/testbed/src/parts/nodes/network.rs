@@ -25,8 +25,14 @@ pub(super) const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 245, 0, 1));
 /// Drops what a node's link brings in or takes out. Address resolution still answers, as in a cloud's network, where a
 /// machine that is gone gives no error.
 const CUT: [(Direction, &str); 2] = [
-    (Direction::In, "add chain inet cut in { type filter hook prerouting priority -400; }; add rule inet cut in iifname eth0 drop"),
-    (Direction::Out, "add chain inet cut out { type filter hook postrouting priority 400; }; add rule inet cut out oifname eth0 drop"),
+    (
+        Direction::In,
+        "add chain inet cut in { type filter hook prerouting priority -400; }; add rule inet cut in iifname eth0 drop",
+    ),
+    (
+        Direction::Out,
+        "add chain inet cut out { type filter hook postrouting priority 400; }; add rule inet cut out oifname eth0 drop",
+    ),
 ];
 
 /// Which packets of a node are lost.

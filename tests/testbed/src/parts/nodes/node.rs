@@ -82,15 +82,14 @@ impl Node {
     }
 
     /// Starts a dead node again, with the disk it had. Does nothing when it runs.
-    pub(super) fn revive(&mut self, network: &Network, parts: &Parts) -> Result<()> {
+    pub(super) fn revive(&self, network: &Network, parts: &Parts) -> Result<()> {
         if self.lock().is_some() {
             return Ok(());
         }
         network.remove_node(self.number)?;
         network.add_node(self.number)?;
         // The dead containers' groups go first, or the kubelet takes 44 s to be ready.
-        self.groups.remove()?;
-        self.groups = Groups::make(self.number)?;
+        self.groups.make_anew()?;
         self.boot(parts)
     }
 
@@ -101,7 +100,8 @@ impl Node {
 
     /// An error with the last lines that the node's programs wrote.
     pub(super) fn explain(&self, error: &anyhow::Error) -> anyhow::Error {
-        let logs = ["import.log", "containerd.log", "kubelet.log", "kube-proxy.log"].map(|name| tail(&self.folder.join(name)));
+        let logs =
+            ["import.log", "containerd.log", "kubelet.log", "kube-proxy.log"].map(|name| tail(&self.folder.join(name)));
         anyhow::anyhow!("{error:#}\n{}", logs.join("\n"))
     }
 

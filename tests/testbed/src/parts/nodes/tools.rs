@@ -36,7 +36,9 @@ const MORE_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// Says in one line what to do.
 pub(super) fn check() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("real nodes need root (namespaces, mounts, cgroups): run this as root, or by `sudo -E env PATH=\"$PATH\" ...`");
+        bail!(
+            "real nodes need root (namespaces, mounts, cgroups): run this as root, or by `sudo -E env PATH=\"$PATH\" ...`"
+        );
     }
     let folders = path();
     let there = |program: &&str| match program.strip_prefix('/') {
