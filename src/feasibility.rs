@@ -5,7 +5,7 @@ use crate::names::{LOCAL_CONTAINER, PROXY_CONTAINER, VOLUME};
 use crate::pod::Pod;
 use crate::reason::{Infeasible, Warning};
 use crate::request::{LocalPlace, Mode, ModeName, Request};
-use crate::topology::{Cluster, Copies, Topology};
+use crate::topology::{Cluster, ClusterId, Copies, Topology};
 
 /// The cluster that backs a pod, and the copies of each key that this pod's mode means there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn check(pod: &Pod, request: &Request, topology: &Topology) -> Result<(Backi
         _ => {}
     }
     failures.extend(check_budget(request, pod));
-    match backing(request, topology) {
+    match backing(request.mode.name(), &request.cluster, topology) {
         Ok(backing) if failures.is_empty() => return Ok((backing, warnings)),
         Ok(_) => {}
         Err(failure) => failures.push(failure),
@@ -97,21 +97,24 @@ fn windows(spec: &crate::pod::Spec) -> Option<Infeasible> {
     }
 }
 
-fn backing(request: &Request, topology: &Topology) -> Result<Backing, Infeasible> {
-    let cluster = match topology.clusters.get(&request.cluster) {
+/// The cluster `id` for a pod of that mode.
+///
+/// # Errors
+/// When it is not known, contradicts itself, or keeps copies that the mode can't use.
+pub fn backing(mode: ModeName, id: &ClusterId, topology: &Topology) -> Result<Backing, Infeasible> {
+    let cluster = match topology.clusters.get(id) {
         None => {
             return Err(Infeasible::UnknownCluster {
-                cluster: request.cluster.to_string(),
+                cluster: id.to_string(),
                 known: topology.clusters.keys().map(ToString::to_string).collect(),
             });
         }
         Some(Err(problem)) => {
-            return Err(Infeasible::BrokenCluster { cluster: request.cluster.to_string(), problem: problem.clone() });
+            return Err(Infeasible::BrokenCluster { cluster: id.to_string(), problem: problem.clone() });
         }
         Some(Ok(cluster)) => cluster,
     };
-    let copies = copies(request.mode.name(), cluster)?;
-    Ok(Backing { cluster: cluster.clone(), copies })
+    Ok(Backing { copies: copies(mode, cluster)?, cluster: cluster.clone() })
 }
 
 /// The cluster's shape belongs to the cluster: a pod may not read and write fewer or more copies than others do.

@@ -84,6 +84,8 @@ impl Infeasible {
     }
 }
 
+impl std::error::Error for Infeasible {}
+
 impl fmt::Display for Infeasible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let opt_out = format!("set {}: none to create it without", annotation::MODE);

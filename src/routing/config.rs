@@ -6,15 +6,69 @@
 use std::fmt::Write as _;
 
 use crate::feasibility::{self, Backing};
-use crate::request::{LocalPlace, Mode, Request};
+use crate::reason::Infeasible;
+use crate::request::{LocalPlace, Mode, ModeName, Request};
+use crate::topology::{ClusterId, Topology};
 
 /// The format written. The library names the formats that it reads ([`super::library::FORMATS`]).
 pub const FORMAT: u32 = 1;
 
 /// The configuration of a pod's proxy.
 pub fn render(request: &Request, backing: &Backing) -> String {
-    let cluster = &backing.cluster;
-    let mode = request.mode.name().as_str();
+    let local_cache = match &request.mode {
+        Mode::Replicated | Mode::Sharded => None,
+        Mode::Failover(local) => {
+            let server = match local.place {
+                LocalPlace::Container => format!("127.0.0.1:{}", feasibility::local_port(request)),
+                LocalPlace::Internal => "internal".to_owned(),
+            };
+            Some(format!("{{ server = {}, ttl = {} }}", quoted(&server), local.ttl_seconds))
+        }
+    };
+    write(request.mode.name(), backing, local_cache.as_deref())
+}
+
+/// Why a running pod's configuration can't be made anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotFollowed {
+    /// Another release wrote it, for a library that may not read ours.
+    #[error("its configuration has another format than {FORMAT}, the one that is written")]
+    Format,
+    /// Somebody else wrote it.
+    #[error("its configuration was not written by an injector: {0} is missing or not known")]
+    Foreign(&'static str),
+    /// The cluster is gone, or does not allow the mode any more.
+    #[error("{0}")]
+    Cluster(#[from] Infeasible),
+}
+
+/// The configuration of a pod that runs with `current`, for the cluster as it is now. What belongs to the pod (mode, local
+/// cache) stays as it is; the caller compares.
+///
+/// # Errors
+/// When the pod has to keep what it has.
+pub fn follow(current: &str, topology: &Topology) -> Result<String, NotFollowed> {
+    let field = |name: &'static str| {
+        let line = current.lines().find_map(|line| line.strip_prefix("  ")?.strip_prefix(name)?.strip_prefix(" = "));
+        line.and_then(|value| value.strip_suffix(','))
+    };
+    let text = |name| field(name).and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
+    if field("format") != Some(&FORMAT.to_string()) {
+        return Err(NotFollowed::Format);
+    }
+    let mode = text("mode").and_then(ModeName::parse).ok_or(NotFollowed::Foreign("mode"))?;
+    let cluster =
+        text("cluster").and_then(|id| ClusterId::parse(id, "").ok()).ok_or(NotFollowed::Foreign("cluster"))?;
+    let backing = feasibility::backing(mode, &cluster, topology)?;
+    let local_cache = field("local_cache");
+    if local_cache.is_some() != (mode == ModeName::Failover) {
+        return Err(NotFollowed::Foreign("local_cache"));
+    }
+    Ok(write(mode, &backing, local_cache))
+}
+
+fn write(mode: ModeName, backing: &Backing, local_cache: Option<&str>) -> String {
+    let (cluster, mode) = (&backing.cluster, mode.as_str());
     let mut text = format!("-- memcached-injector: {mode} on {}, ring epoch {}\n{{\n", cluster.id, cluster.epoch);
     let mut field = |name: &str, value: String| {
         // Writing to a String can't fail.
@@ -27,12 +81,8 @@ pub fn render(request: &Request, backing: &Backing) -> String {
     field("consistency", quoted(cluster.consistency.as_str()));
     field("copies", backing.copies.to_string());
     field("replicas", replicas(backing));
-    if let Mode::Failover(local) = &request.mode {
-        let server = match local.place {
-            LocalPlace::Container => format!("127.0.0.1:{}", feasibility::local_port(request)),
-            LocalPlace::Internal => "internal".to_owned(),
-        };
-        field("local_cache", format!("{{ server = {}, ttl = {} }}", quoted(&server), local.ttl_seconds));
+    if let Some(local_cache) = local_cache {
+        field("local_cache", local_cache.to_owned());
     }
     text.push_str("}\n");
     text
@@ -68,7 +118,59 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::request::{LocalCache, ProxyResources};
+    use crate::settings::Settings;
+    use crate::topology::built_in;
+
+    fn request(mode: Mode) -> Request {
+        let settings = Settings::default();
+        Request {
+            mode,
+            cluster: settings.default_cluster,
+            port: 11311,
+            proxy: ProxyResources::default(),
+            image: settings.image,
+        }
+    }
+
+    fn grown() -> Topology {
+        let mut topology = built_in(&Settings::default());
+        let cluster = topology.clusters.values_mut().next().unwrap().as_mut().unwrap();
+        cluster.replicas[0].servers.push("memcached-3.x.y.svc.cluster.local.:11211".to_owned());
+        cluster.epoch = 2;
+        topology
+    }
+
+    #[test]
+    fn following_gives_what_a_new_pod_would_get() {
+        let local = LocalCache { place: LocalPlace::Container, memory_mb: 64, ttl_seconds: 30 };
+        for mode in [Mode::Replicated, Mode::Sharded, Mode::Failover(local)] {
+            let request = request(mode);
+            let on = |topology: &Topology| {
+                let backing = feasibility::backing(request.mode.name(), &request.cluster, topology).unwrap();
+                render(&request, &backing)
+            };
+            let (before, after) = (on(&built_in(&Settings::default())), on(&grown()));
+            assert_eq!(follow(&before, &built_in(&Settings::default())), Ok(before.clone()));
+            assert_eq!(follow(&before, &grown()), Ok(after));
+        }
+    }
+
+    #[test]
+    fn what_another_wrote_is_left_alone() {
+        let topology = grown();
+        let backing = feasibility::backing(ModeName::Sharded, &request(Mode::Sharded).cluster, &topology).unwrap();
+        let ours = render(&request(Mode::Sharded), &backing);
+        assert_eq!(follow(&ours.replace("format = 1", "format = 2"), &topology), Err(NotFollowed::Format));
+        assert_eq!(
+            follow(&ours.replace("mode = \"sharded\"", "mode = \"both\""), &topology),
+            Err(NotFollowed::Foreign("mode"))
+        );
+        assert_eq!(follow("{}", &topology), Err(NotFollowed::Format));
+        assert!(matches!(follow(&ours, &Topology::default()), Err(NotFollowed::Cluster(_))));
+    }
 
     #[test]
     fn nothing_escapes_a_quoted_string() {

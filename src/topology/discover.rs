@@ -1,12 +1,13 @@
 //! Reads clusters from labelled StatefulSets, live or from manifests alike.
 //!
-//! Pure: who watches the StatefulSets is the controller's business. The published ring (its epoch) comes with the
-//! controller that publishes it; until one is published `spec.replicas` counts, with epoch 1.
+//! Pure: who watches the StatefulSets is the controller's business. The published ring says how many servers count; until
+//! one is published `spec.replicas` does, with epoch 1.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::ring::Ring;
 use super::{Cluster, ClusterId, Consistency, Copies, Replica, Topology};
 use crate::names::{MEMCACHED_PORT, annotation, label};
 use crate::settings::Settings;
@@ -19,6 +20,7 @@ struct Member {
     name: String,
     replica: u32,
     servers: Vec<String>,
+    epoch: u64,
     copies: Copies,
     consistency: Consistency,
 }
@@ -94,7 +96,7 @@ fn join(id: ClusterId, mut members: Vec<Member>) -> Result<Cluster, String> {
     Ok(Cluster {
         copies: first.copies,
         consistency: first.consistency,
-        epoch: 1,
+        epoch: members.iter().map(|member| member.epoch).max().unwrap_or(1),
         replicas: members.into_iter().map(|member| Replica { servers: member.servers }).collect(),
         id,
     })
@@ -127,16 +129,29 @@ fn read(set: &Value, id: &ClusterId, settings: &Settings) -> Result<Member, Stri
             return Err(wrong(annotation::CONSISTENCY, value, "\"coherent\" or \"fastest\""));
         }
     };
-    Ok(Member { name: name.to_owned(), replica, servers: servers(set, name, id, settings)?, copies, consistency })
+    let ring = Ring::of(set).map_err(|error| {
+        format!("StatefulSet {}/{name}: {} can't be read ({error}); remove it", id.namespace, annotation::RING)
+    })?;
+    let servers = servers(set, ring, name, id, settings)?;
+    let epoch = ring.map_or(1, |ring| ring.epoch);
+    Ok(Member { name: name.to_owned(), replica, servers, epoch, copies, consistency })
 }
 
-fn servers(set: &Value, name: &str, id: &ClusterId, settings: &Settings) -> Result<Vec<String>, String> {
+fn servers(
+    set: &Value,
+    ring: Option<Ring>,
+    name: &str,
+    id: &ClusterId,
+    settings: &Settings,
+) -> Result<Vec<String>, String> {
     let number = |pointer: &str, default: u64| match set.pointer(pointer) {
         None | Some(Value::Null) => Some(default),
         Some(value) => value.as_u64(),
     };
     let place = format!("StatefulSet {}/{name}", id.namespace);
-    let count = number("/spec/replicas", 1).ok_or_else(|| format!("{place}: spec.replicas is not a whole number"))?;
+    let replicas =
+        number("/spec/replicas", 1).ok_or_else(|| format!("{place}: spec.replicas is not a whole number"))?;
+    let count = ring.map_or(replicas, |ring| ring.servers);
     let start = number("/spec/ordinals/start", 0)
         .ok_or_else(|| format!("{place}: spec.ordinals.start is not a whole number"))?;
     if count == 0 {
@@ -230,6 +245,15 @@ mod tests {
         for problem in [only(&[set("a", "0", json!({"memcached.io/copies": "two"}))]), only(&[empty])] {
             assert!(problem.unwrap_err().contains("StatefulSet cache/a"));
         }
+    }
+
+    #[test]
+    fn a_published_ring_counts_and_not_the_replicas() {
+        let ring = json!({"memcached.io/ring": r#"{"epoch":7,"servers":3}"#});
+        let cluster = only(&[set("a", "0", ring)]).unwrap();
+        assert_eq!((cluster.epoch, cluster.replicas[0].servers.len()), (7, 3));
+        let problem = only(&[set("a", "0", json!({"memcached.io/ring": "three"}))]).unwrap_err();
+        assert!(problem.contains("StatefulSet cache/a: memcached.io/ring can't be read"), "{problem}");
     }
 
     #[test]

@@ -102,6 +102,19 @@ impl Bed {
         name
     }
 
+    /// The folder of a kustomization that adds one of the manifests' components to the recommended install.
+    pub(crate) fn overlay(&self, component: &str) -> String {
+        let overlay = self.control_plane.folder().join(format!("overlay-{component}"));
+        // kustomize takes folders by relative path only.
+        copy(&workspace_root().join("manifests"), &overlay.join("manifests"));
+        let kustomization = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+            "resources": ["manifests"], "components": [format!("manifests/components/{component}")],
+        });
+        std::fs::write(overlay.join("kustomization.yaml"), kustomization.to_string()).unwrap();
+        overlay.to_str().unwrap().to_owned()
+    }
+
     pub(crate) fn create(&self, object: &Value) -> Said {
         self.kubectl_on(&["create"], object)
     }
@@ -135,6 +148,19 @@ impl Bed {
         let items = |list: &Value| list["items"].as_array().cloned().unwrap_or_default();
         let list = self.wait_for(what, &path, |list| !items(list).is_empty() && items(list).iter().all(&holds));
         items(&list)
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

@@ -61,31 +61,8 @@ fn every_component_applies() {
     let names: Vec<_> = components.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.len() >= 2, "{names:?}");
     for name in names {
-        let overlay = bed.control_plane.folder().join(format!("overlay-{name}"));
-        std::fs::create_dir_all(&overlay).unwrap();
-        // kustomize takes folders by relative path only.
-        let manifests = overlay.join("manifests");
-        copy(&workspace_root().join("manifests"), &manifests);
-        let kustomization = json!({
-            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-            "resources": ["manifests"], "components": [format!("manifests/components/{name}")],
-        });
-        std::fs::write(overlay.join("kustomization.yaml"), kustomization.to_string()).unwrap();
-        let said = bed.kubectl(&["apply", "--dry-run=server", "--validate=strict", "-k", overlay.to_str().unwrap()]);
+        let said = bed.kubectl(&["apply", "--dry-run=server", "--validate=strict", "-k", &bed.overlay(&name)]);
         assert!(said.ok, "{name}: {}", said.err);
-    }
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

@@ -53,3 +53,42 @@ fn a_deployment_that_asked_meanwhile_gets_its_pods_when_the_webhook_is_back() {
     bed.start_webhook();
     bed.pods(&shop, "the pod to be injected", is_injected);
 }
+
+#[test]
+fn with_fail_open_a_pod_that_slips_through_is_created_and_named() {
+    let mut bed = Bed::without_webhook();
+    let applied = bed.kubectl(&["apply", "-k", &bed.overlay("fail-open")]);
+    assert!(applied.ok, "{}", applied.err);
+    let shop = bed.namespace(json!({}), json!({}));
+    let labelled = bed.namespace(json!({"memcached.io/inject": "replicated"}), json!({}));
+    let asks = |name: &str| pod(&shop, name, json!({"memcached.io/mode": "replicated"}));
+    let warned = |object: &Value| {
+        let said = bed.create(object);
+        assert!(said.ok, "{}", said.err);
+        said.err.contains("asks for a memcached and goes without one")
+    };
+    let watched = testbed::wait::until("the policy to be in force", crate::bed::BOUND, || {
+        let said = bed.kubectl_on(&["create", "--dry-run=server"], &asks("probe"));
+        let holds = said.ok && said.err.contains("goes without one");
+        Ok(if holds { testbed::wait::Look::Ready(()) } else { testbed::wait::Look::NotYet(said.err) })
+    });
+    watched.unwrap();
+    assert!(warned(&asks("web")));
+    assert!(warned(&pod(&labelled, "web", json!({}))));
+    assert!(!warned(&pod(&shop, "plain", json!({}))));
+    assert!(!warned(&pod(&labelled, "out", json!({"memcached.io/mode": "none"}))));
+
+    let deny = "{\"spec\": {\"validationActions\": [\"Deny\"]}}";
+    let binding = "validatingadmissionpolicybinding";
+    let said = bed.kubectl(&["patch", binding, "memcached-injector-slipped-through", "--patch", deny]);
+    assert!(said.ok, "{}", said.err);
+    let denied = testbed::wait::until("the pod to be denied", crate::bed::BOUND, || {
+        let said = bed.kubectl_on(&["create", "--dry-run=server"], &asks("probe"));
+        Ok(if said.ok { testbed::wait::Look::NotYet(said.out) } else { testbed::wait::Look::Ready(said.err) })
+    });
+    assert!(denied.unwrap().contains("goes without one"));
+
+    bed.start_webhook();
+    let said = bed.create(&asks("back"));
+    assert!(said.ok && !said.err.contains("Warning"), "{}", said.err);
+}

@@ -85,23 +85,8 @@ impl Handler {
 
     /// Sends `pod` as the pod of `case`, under its owner's name, because refusals name the pod and are compared.
     pub(crate) fn ask(&self, case: &Case, pod: &Value) -> Result<Answer, String> {
-        let uid = "705ab4f5-6393-11e8-b7cc-42010a800002";
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {
-                "uid": uid,
-                "kind": {"group": "", "version": "v1", "kind": "Pod"},
-                "resource": {"group": "", "version": "v1", "resource": "pods"},
-                "name": case.target.name,
-                "namespace": case.namespace,
-                "operation": "CREATE",
-                "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller"},
-                "object": pod,
-                "oldObject": null,
-                "dryRun": false,
-            },
-        });
+        let mut review = testbed::admission::review_of(pod, &case.namespace);
+        review["request"]["name"] = json!(case.target.name);
         let request = Request::post(&case.path).header("content-type", "application/json");
         let request = request.body(Body::from(review.to_string())).map_err(|error| error.to_string())?;
         let (status, bytes) = self.runtime.block_on(async {
@@ -114,7 +99,8 @@ impl Handler {
             return Err(format!("{}: {} answers {status}: {text}", case.target, case.path));
         }
         let answer = serde_json::from_slice(&bytes).map_err(|error| format!("{error}: {text}"))?;
-        Answer::read(&answer, uid).ok_or_else(|| format!("{}: this is no answer: {text}", case.target))
+        Answer::read(&answer, &review["request"]["uid"])
+            .ok_or_else(|| format!("{}: this is no answer: {text}", case.target))
     }
 
     /// How many servers the cluster has that an injection used.
@@ -159,7 +145,7 @@ fn cases(stream: &Stream, default_namespace: &str, namespaces: &[Namespace]) -> 
 }
 
 impl Answer {
-    fn read(review: &Value, uid: &str) -> Option<Answer> {
+    fn read(review: &Value, uid: &Value) -> Option<Answer> {
         let response = &review["response"];
         if review["apiVersion"] != "admission.k8s.io/v1"
             || review["kind"] != "AdmissionReview"

@@ -1,5 +1,7 @@
 //! The README's first command, as a newcomer runs it: both stories end well, and say so.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 
 use testbed::parts::injector::injector_binary;
