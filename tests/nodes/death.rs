@@ -111,7 +111,7 @@ fn during(app: &Value, workload: &mut Workload, event: impl FnOnce() + Send) -> 
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
         let happening = scope.spawn(move || told.recv().map(|()| event()));
-        let tally = from_inside(app, |_| workload.mixed(LENGTH, RATE, || tell.send(()).unwrap()));
+        let tally = from_inside(app, move |_| workload.mixed(LENGTH, RATE, || tell.send(()).unwrap()));
         happening.join().unwrap().unwrap();
         tally
     })

@@ -129,7 +129,7 @@ fn during(app: &PodNetwork, workload: &mut Workload, event: impl FnOnce() -> Res
             Ok(()) => event(),
             Err(_) => Err(anyhow!("the traffic ended before its middle")),
         });
-        let tally = app.run(|| workload.mixed(LENGTH, RATE, || tell.send(()).unwrap_or_default()));
+        let tally = app.run(move || workload.mixed(LENGTH, RATE, || tell.send(()).unwrap_or_default()));
         happening.join().map_err(|_| anyhow!("killing the node panicked"))??;
         tally
     })
