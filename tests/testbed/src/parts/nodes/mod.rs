@@ -11,8 +11,8 @@
 //! | `config`, `places`, `node-init.sh`, `node` | one node |
 //! | `pod` | a pod's network and processes, from outside |
 //!
-//! Everything is removed on drop. What a process that was killed leaves behind (names of namespaces, empty groups; no
-//! process) is removed at the next start.
+//! Everything is removed on drop. A process that was killed leaves no process behind, but names of namespaces and empty
+//! groups, which the next start removes, and empty folders at the places that nodes mount over.
 
 mod cgroup;
 mod config;

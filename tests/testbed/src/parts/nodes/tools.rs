@@ -92,3 +92,21 @@ pub(super) fn loader(program: &[u8]) -> Option<PathBuf> {
     let name = std::str::from_utf8(name).ok()?;
     name.contains("/ld-").then(|| PathBuf::from(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_names_its_loader() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let loader = loader(&own).expect("tests are linked with libc");
+        assert!(loader.is_file(), "{}", loader.display());
+    }
+
+    #[test]
+    fn a_program_that_fails_is_shown_with_what_it_said() {
+        let error = run("ls", ["/nowhere/at/all"]).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/at/all") && error.contains("No such file"), "{error}");
+    }
+}
