@@ -23,7 +23,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve admission to a Kubernetes API server
-    Webhook(webhook::Args),
+    Webhook(Box<webhook::Args>),
     /// Inject the workloads of a YAML stream, without a cluster
     Inject(inject::Args),
     /// Print the proxy configuration of a mode, or the library that reads it
@@ -36,7 +36,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
         let result = match self.command {
-            Command::Webhook(args) => webhook::run(args),
+            Command::Webhook(args) => webhook::run(*args),
             Command::Inject(args) => inject::run(args),
             Command::Render(args) => render::run(args),
             Command::Certs(args) => certs::run(args),

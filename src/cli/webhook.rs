@@ -1,6 +1,6 @@
 //! `webhook`: serves admission, and looks after its own certificates.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,16 +10,19 @@ use anyhow::Context as _;
 use axum_server::tls_rustls::RustlsConfig;
 
 use super::files;
-use crate::controller::certificates::Certificates;
+use crate::certificate::Lifetimes;
+use crate::controller::certificates::{Ageing, Files};
 use crate::controller::clusters::Clusters;
+use crate::controller::follow::{self, Rate};
 use crate::controller::libraries::Libraries;
 use crate::controller::namespaces::Namespaces;
+use crate::controller::ring;
+use crate::controller::upkeep::{self, Replica, Source};
 use crate::manifest::Stream;
 use crate::offline::topology_of;
 use crate::settings::{Settings, SettingsArgs};
 use crate::webhook::metrics::Metrics;
-use crate::webhook::server::{self, Listen};
-use crate::webhook::{App, Readiness, tls};
+use crate::webhook::{App, Readiness, server};
 
 /// Serves until SIGTERM, then for the shutdown delay.
 #[derive(Debug, clap::Args)]
@@ -36,20 +39,55 @@ pub(super) struct Args {
     /// The name of our Service and of our webhook configurations
     #[arg(long, default_value = "memcached-injector")]
     service: String,
+    /// This replica's name, another one for each: the pod's (the host's name and the process id when it is not given)
+    #[arg(long, env = "POD_NAME")]
+    name: Option<String>,
+    /// The pod's uid, so that its heartbeat goes with it
+    #[arg(long, env = "POD_UID")]
+    pod_uid: Option<String>,
+    /// The address at which the API server reaches this replica: the pod's (--listen's when that is given and not 0.0.0.0)
+    #[arg(long, env = "POD_IP", value_name = "IP")]
+    advertise: Option<IpAddr>,
     /// Seconds to go on answering after SIGTERM, until no API server dials us any more
     #[arg(long, default_value_t = 8)]
     shutdown_delay: u64,
+    /// Who makes the certificates: `own` (we, in a Secret, caBundle included) or `external` (cert-manager or an operator,
+    /// caBundle included; read from --tls-dir, again when they change)
+    #[arg(long, value_enum, default_value_t = CertificateSource::Own)]
+    certificates: CertificateSource,
+    /// Life of a CA that we make, such as 3650d; replaced when a third of it is left
+    #[arg(long, value_name = "TIME", value_parser = life, default_value = "3650d")]
+    ca_life: Duration,
+    /// Life of a serving certificate that we make, such as 365d; replaced when a third of it is left
+    #[arg(long, value_name = "TIME", value_parser = life, default_value = "365d")]
+    serving_life: Duration,
+    /// How long a new CA is published before it is used, and used everywhere before the old one goes
+    #[arg(long, value_name = "TIME", value_parser = life, default_value = "10s")]
+    ca_settle: Duration,
     /// Run without a cluster: no watches, no ConfigMaps; certificates from --tls-dir
     #[arg(long, requires = "tls_dir")]
     standalone: bool,
-    /// The folder with tls.crt and tls.key, as `certs` writes them
-    #[arg(long, value_name = "FOLDER", requires = "standalone")]
+    /// The folder with tls.crt and tls.key, as `certs` writes them, or as a Secret is mounted
+    #[arg(long, value_name = "FOLDER")]
     tls_dir: Option<PathBuf>,
     /// Manifests that describe the caches and namespaces (repeatable; the built-in cluster when there are none)
     #[arg(short, long, value_name = "FILE", requires = "standalone")]
     filename: Vec<String>,
+    /// Running pods a second that are given a changed configuration; 0 for none, and a metric counts who is behind
+    #[arg(long, default_value_t = 20)]
+    follow_rate: u32,
     #[command(flatten)]
     settings: SettingsArgs,
+}
+
+/// A hundred years, in seconds; dates much later can't be written into a certificate.
+const LONGEST_LIFE: u64 = 100 * 365 * 86_400;
+
+/// Who makes the certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum CertificateSource {
+    Own,
+    External,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -67,36 +105,33 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
-    let listen = Listen {
-        admission: args.listen,
-        health: args.health_listen,
-        shutdown_delay: Duration::from_secs(args.shutdown_delay),
-    };
-    let settings = Arc::new(args.settings.check(Some(&args.namespace))?);
+    let settings = Arc::new(args.settings.clone().check(Some(&args.namespace))?);
     let (metrics, registry) = Metrics::new();
     let readiness = Readiness::default();
-    server::serve_health(listen, readiness.clone(), registry)?;
-    let (app, tls) = match &args.tls_dir {
-        Some(folder) => standalone(folder, &args.filename, settings, metrics, readiness)?,
-        None => in_cluster(&args.service, &args.namespace, settings, metrics, readiness).await?,
+    server::serve_health(args.health_listen, readiness.clone(), registry)?;
+    // Bound before anything else, because its port is part of what the other replicas are told.
+    let listener = server::bind_admission(args.listen)?;
+    let (app, tls) = if args.standalone {
+        standalone(&args, settings, metrics, readiness)?
+    } else {
+        let address = listener.local_addr().context("admission listener")?;
+        in_cluster(&args, address, settings, metrics, readiness).await?
     };
-    server::serve_admission(listen, app, tls).await
+    server::serve_admission(listener, app, tls, Duration::from_secs(args.shutdown_delay)).await
 }
 
 fn standalone(
-    folder: &Path,
-    files: &[String],
+    args: &Args,
     settings: Arc<Settings>,
     metrics: Metrics,
     readiness: Readiness,
 ) -> anyhow::Result<(App, RustlsConfig)> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        std::fs::read_to_string(&path)
-            .with_context(|| format!("can't read {}; `memcached-injector certs` makes it", path.display()))
-    };
-    let config = tls::server_config(&read("tls.crt")?, &read("tls.key")?)?;
-    let stream = if files.is_empty() { Stream::default() } else { files::read(files)? };
+    let certificates = Files::open(folder(args)?, metrics.clone())?;
+    let tls = certificates.tls();
+    tokio::spawn(certificates.keep());
+    let stream = if args.filename.is_empty() { Stream::default() } else { files::read(&args.filename)? };
+    // There is nobody to tell.
+    readiness.set_announced();
     let app = App {
         clusters: Clusters::fixed(topology_of(&stream, &settings)?),
         namespaces: Namespaces::fixed(stream.namespaces()?),
@@ -105,22 +140,33 @@ fn standalone(
         metrics,
         readiness,
     };
-    Ok((app, RustlsConfig::from_config(config)))
+    Ok((app, tls))
 }
 
 async fn in_cluster(
-    service: &str,
-    namespace: &str,
+    args: &Args,
+    listening: SocketAddr,
     settings: Arc<Settings>,
     metrics: Metrics,
     readiness: Readiness,
 ) -> anyhow::Result<(App, RustlsConfig)> {
     let client = kube::Client::try_default().await.context("no access to a Kubernetes API server")?;
-    let certificates = Certificates::obtain(client.clone(), service, namespace, metrics.clone()).await;
-    let tls = certificates.tls();
-    tokio::spawn(certificates.keep());
+    let replica = replica(args, listening)?;
+    let ageing = Ageing {
+        lives: Lifetimes { ca: wide(args.ca_life)?, serving: wide(args.serving_life)? },
+        settle: args.ca_settle,
+    };
+    let source = match args.certificates {
+        CertificateSource::Own => Source::Own(ageing),
+        CertificateSource::External => Source::Files(folder(args)?),
+    };
+    let (tls, leadership) = upkeep::start(client.clone(), replica, source, readiness.clone(), metrics.clone()).await?;
+    let clusters = Clusters::watched(client.clone(), settings.clone(), metrics.clone()).await?;
+    tokio::spawn(ring::keep(client.clone(), clusters.clone(), leadership.clone(), metrics.clone()));
+    let rate = Rate { per_second: args.follow_rate };
+    tokio::spawn(follow::keep(client.clone(), clusters.clone(), leadership, rate, metrics.clone()));
     let app = App {
-        clusters: Clusters::watched(client.clone(), settings.clone(), metrics.clone()).await?,
+        clusters,
         namespaces: Namespaces::watched(client.clone(), metrics.clone()).await?,
         libraries: Libraries::kept(client, metrics.clone()),
         settings,
@@ -128,4 +174,55 @@ async fn in_cluster(
         readiness,
     };
     Ok((app, tls))
+}
+
+/// Who we are among the replicas.
+fn replica(args: &Args, listening: SocketAddr) -> anyhow::Result<Replica> {
+    let ip = args
+        .advertise
+        .or_else(|| Some(listening.ip()).filter(|ip| !ip.is_unspecified()))
+        .context("the address at which the API server reaches this replica is not known: set POD_IP or --advertise")?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").context("read the host's name")?;
+            format!("{}-{}", host.trim().to_lowercase(), std::process::id())
+        }
+    };
+    anyhow::ensure!(name != args.service, "--name {name:?} is the name of the leader's Lease: use the pod's name");
+    Ok(Replica {
+        name,
+        pod_uid: args.pod_uid.clone(),
+        service: args.service.clone(),
+        namespace: args.namespace.clone(),
+        address: SocketAddr::new(ip, listening.port()),
+    })
+}
+
+fn folder(args: &Args) -> anyhow::Result<&Path> {
+    args.tls_dir.as_deref().context("--certificates external needs --tls-dir, the folder with tls.crt and tls.key")
+}
+
+/// A time as people write it: a number and s, m, h or d.
+fn life(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time such as 90s, 30m, 12h or 365d");
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= LONGEST_LIFE).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+fn wide(life: Duration) -> anyhow::Result<time::Duration> {
+    anyhow::ensure!(
+        !life.is_zero(),
+        "--ca-life and --serving-life: a certificate that lives for 0 seconds serves nobody"
+    );
+    Ok(time::Duration::try_from(life)?)
 }

@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::runtime::reflector::Store;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::names::label;
@@ -14,19 +16,27 @@ use crate::settings::Settings;
 use crate::topology::{Topology, discover};
 use crate::webhook::metrics::Metrics;
 
-/// The topology as it is now.
+/// The topology as it is now, and the StatefulSets that it is made of.
 #[derive(Clone)]
-pub struct Clusters(watch::Receiver<Arc<Topology>>);
+pub struct Clusters {
+    topology: watch::Receiver<Arc<Topology>>,
+    sets: Option<Store<StatefulSet>>,
+}
 
 impl Clusters {
     /// Told once, and never changing.
     pub fn fixed(topology: Topology) -> Clusters {
-        Clusters(watch::channel(Arc::new(topology)).1)
+        Clusters { topology: watch::channel(Arc::new(topology)).1, sets: None }
     }
 
     /// The topology.
     pub fn current(&self) -> Arc<Topology> {
-        self.0.borrow().clone()
+        self.topology.borrow().clone()
+    }
+
+    /// The labelled StatefulSets as the watch has last seen them; none without a watch.
+    pub(super) fn stateful_sets(&self) -> Vec<Value> {
+        self.sets.as_ref().map(values).unwrap_or_default()
     }
 
     /// Watches; returns when the first list is in.
@@ -42,13 +52,16 @@ impl Clusters {
             .reflect(writer);
         let (seen, counts) = (store.clone(), metrics.clone());
         let changed = move || {
-            let sets: Vec<_> = seen.state().iter().filter_map(|set| serde_json::to_value(&**set).ok()).collect();
-            publish(discover(&sets, &settings), &sender, &counts);
+            publish(discover(&values(&seen), &settings), &sender, &counts);
         };
         tokio::spawn(super::watch::drive("statefulsets", events, metrics, changed));
         store.wait_until_ready().await?;
-        Ok(Clusters(receiver))
+        Ok(Clusters { topology: receiver, sets: Some(store) })
     }
+}
+
+fn values(sets: &Store<StatefulSet>) -> Vec<Value> {
+    sets.state().iter().filter_map(|set| serde_json::to_value(&**set).ok()).collect()
 }
 
 fn publish(topology: Topology, sender: &watch::Sender<Arc<Topology>>, metrics: &Metrics) {

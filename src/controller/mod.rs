@@ -1,11 +1,28 @@
 //! What keeps the installation as it should be, one loop a file, and what the loops know, for the webhook to ask.
 //!
-//! clusters.rs and namespaces.rs watch; libraries.rs makes ConfigMaps; certificates.rs keeps the Secret, ca_bundle.rs
-//! puts it where the API server looks.
+//! | file | does |
+//! |---|---|
+//! | clusters.rs, namespaces.rs | watch what pods are decided by |
+//! | libraries.rs | makes the library ConfigMaps |
+//! | replica.rs, heartbeat.rs, replicas.rs | who the replicas are; this one's heartbeat; hearing the others |
+//! | lease.rs | who leads; every loop that writes what the replicas share asks it |
+//! | endpoints.rs | the replicas that the Service sends requests to |
+//! | ring.rs, follow.rs | the rings of the caches; running pods' configurations, as clusters change |
+//! | certificates/ | CA, serving certificate, caBundle; or the operator's own files |
+//! | upkeep.rs | starts them in order |
+//! | watch.rs, trouble.rs | one watch; one task's errors |
 
-mod ca_bundle;
 pub mod certificates;
 pub mod clusters;
+mod endpoints;
+pub mod follow;
+mod heartbeat;
+pub mod lease;
 pub mod libraries;
 pub mod namespaces;
+mod replica;
+mod replicas;
+pub mod ring;
+mod trouble;
+pub mod upkeep;
 mod watch;

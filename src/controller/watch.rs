@@ -1,8 +1,13 @@
 //! One watch of the API server: what it has seen stays in a store, its errors are counted and retried with backoff.
 
+use std::fmt::Debug;
+
 use futures::{Stream, StreamExt as _};
-use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher::{Error, Event};
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 
 use crate::webhook::metrics::{Metrics, WatchLabels};
 
@@ -33,4 +38,16 @@ pub(super) async fn drive<K>(
             }
         }
     }
+}
+
+/// Watches one object by its name, so that RBAC can bound the right to that name. The store is empty while it is not there.
+pub(super) fn one<K>(api: Api<K>, resource: &'static str, name: &str, metrics: &Metrics) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let events = reflector(writer, watcher(api, config));
+    tokio::spawn(drive(resource, events, metrics.clone(), || {}));
+    store
 }

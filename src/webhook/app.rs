@@ -1,7 +1,8 @@
 //! What every request shares: settings, what the controllers know, and whether we are ready.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
 
 use super::metrics::Metrics;
 use crate::controller::clusters::Clusters;
@@ -26,40 +27,84 @@ pub struct App {
     pub readiness: Readiness,
 }
 
-/// Whether the webhook answers, and whether it is about to end.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<Flags>);
+/// Whether the webhook answers, and whether it is about to end. Cheap to clone; all clones tell the same.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    sender: Arc<watch::Sender<State>>,
+    receiver: watch::Receiver<State>,
+}
 
-#[derive(Debug, Default)]
-struct Flags {
-    serving: AtomicBool,
-    closing: AtomicBool,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct State {
+    serving: bool,
+    announced: bool,
+    closing: bool,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        let (sender, receiver) = watch::channel(State::default());
+        Readiness { sender: Arc::new(sender), receiver }
+    }
 }
 
 impl Readiness {
     /// The certificate is loaded and the watches have told what there is.
     pub fn set_serving(&self) {
-        self.0.serving.store(true, Ordering::Relaxed);
+        self.set(|state| state.serving = true);
+    }
+
+    /// The other replicas know that we serve, or there are none to know.
+    pub fn set_announced(&self) {
+        self.set(|state| state.announced = true);
     }
 
     /// The end has begun: requests are still answered, connections are not kept.
     pub fn set_closing(&self) {
-        self.0.closing.store(true, Ordering::Relaxed);
+        self.set(|state| state.closing = true);
     }
 
-    /// Whether connections are to be closed.
+    /// Whether the end has begun.
     pub fn is_closing(&self) -> bool {
-        self.0.closing.load(Ordering::Relaxed)
+        self.sender.borrow().closing
+    }
+
+    /// Whether the Service may send requests here.
+    pub fn may_be_called(&self) -> bool {
+        let state = *self.sender.borrow();
+        state.serving && !state.closing
+    }
+
+    /// Returns once something of it has changed since the last call.
+    pub async fn changed(&mut self) {
+        // The sender is ours, so it is there.
+        let _ = self.receiver.changed().await;
+    }
+
+    /// Returns once the end has begun.
+    pub async fn closing(&mut self) {
+        let _ = self.receiver.wait_for(|state| state.closing).await;
     }
 
     /// Why no request should be sent here; `None` when ready.
     pub fn obstacle(&self) -> Option<&'static str> {
-        if self.is_closing() {
+        let state = *self.sender.borrow();
+        if state.closing {
             Some("shutting down")
-        } else if !self.0.serving.load(Ordering::Relaxed) {
+        } else if !state.serving {
             Some("starting: the certificate or the first watch of the API server is missing")
+        } else if !state.announced {
+            Some("starting: no heartbeat could be sent yet")
         } else {
             None
         }
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        self.sender.send_if_modified(|state| {
+            let before = *state;
+            change(state);
+            *state != before
+        });
     }
 }

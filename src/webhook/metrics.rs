@@ -42,8 +42,15 @@ pub struct StatusLabels {
 /// Labels of a watch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WatchLabels {
-    /// `namespaces` or `statefulsets`.
+    /// `namespaces`, `statefulsets`, `leases`, ...: what is watched.
     pub resource: &'static str,
+}
+
+/// Labels of an upkeep task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TaskLabels {
+    /// `lease`, `heartbeat`, `endpoints`, `certificate` or `ca-bundle`.
+    pub task: &'static str,
 }
 
 /// Seconds since 1970, to the millisecond and better.
@@ -62,18 +69,30 @@ pub struct Metrics {
     pub panics: Counter,
     /// Library ConfigMaps wanted in a namespace.
     pub libraries: Family<ResultLabels, Counter>,
-    /// Rounds of looking after the certificate.
-    pub certificate_rounds: Family<ResultLabels, Counter>,
     /// When the certificate that is served ends.
     pub certificate_expiry: Timestamp,
     /// Webhook configurations whose caBundle was put in place.
     pub ca_bundle_patches: Family<ResultLabels, Counter>,
+    /// Certificates replaced by others while serving.
+    pub certificate_reloads: Counter,
+    /// Failed attempts of what keeps the installation up.
+    pub upkeep_errors: Family<TaskLabels, Counter>,
+    /// 1 while this replica leads.
+    pub leading: Gauge,
+    /// Replicas that the leader has put among the Service's endpoints.
+    pub endpoints: Gauge,
     /// Errors of a watch.
     pub watch_errors: Family<WatchLabels, Counter>,
     /// When a watch last said anything.
     pub watch_last_event: Family<WatchLabels, Timestamp>,
     /// Namespaces whose label has a value that is not known; their pods are left alone.
     pub namespaces_mislabelled: Gauge,
+    /// Pods that carry our label, as the leader sees them.
+    pub pods_injected: Gauge,
+    /// Of these, how many run with another configuration than they should.
+    pub pods_behind: Gauge,
+    /// Configurations of running pods that were written anew.
+    pub pods_followed: Family<ResultLabels, Counter>,
     /// Clusters that pods can use.
     pub clusters: Gauge,
     /// Clusters that contradict themselves.
@@ -90,12 +109,18 @@ impl Metrics {
             bad_requests: Family::default(),
             panics: Counter::default(),
             libraries: Family::default(),
-            certificate_rounds: Family::default(),
+            certificate_reloads: Counter::default(),
+            upkeep_errors: Family::default(),
+            leading: Gauge::default(),
+            endpoints: Gauge::default(),
             certificate_expiry: Timestamp::default(),
             ca_bundle_patches: Family::default(),
             watch_errors: Family::default(),
             watch_last_event: Family::default(),
             namespaces_mislabelled: Gauge::default(),
+            pods_injected: Gauge::default(),
+            pods_behind: Gauge::default(),
+            pods_followed: Family::default(),
             clusters: Gauge::default(),
             clusters_broken: Gauge::default(),
         };
@@ -116,11 +141,10 @@ impl Metrics {
         r.register("bad_requests", "Requests that were no AdmissionReview, by HTTP status", self.bad_requests.clone());
         r.register("panics", "Requests answered with 500 because of a bug", self.panics.clone());
         r.register("library_configmaps", "Library ConfigMaps wanted in a namespace, by result", self.libraries.clone());
-        r.register(
-            "certificate_rounds",
-            "Rounds of looking after the certificate, by result",
-            self.certificate_rounds.clone(),
-        );
+        r.register("certificate_reloads", "Certificates changed while serving", self.certificate_reloads.clone());
+        r.register("upkeep_errors", "Failed attempts to keep the installation up, by task", self.upkeep_errors.clone());
+        r.register("leading", "1 while this replica leads", self.leading.clone());
+        r.register("endpoints", "Replicas that the leader sends requests to", self.endpoints.clone());
         r.register(
             "certificate_expiry_timestamp_seconds",
             "When the certificate that is served ends",
@@ -141,6 +165,21 @@ impl Metrics {
             "namespaces_mislabelled",
             "Namespaces whose label memcached.io/inject is not known",
             self.namespaces_mislabelled.clone(),
+        );
+        r.register(
+            "pods_injected",
+            "Pods with a memcached of ours, as the leader sees them",
+            self.pods_injected.clone(),
+        );
+        r.register(
+            "pods_behind",
+            "Pods whose proxy has another configuration than it should",
+            self.pods_behind.clone(),
+        );
+        r.register(
+            "pods_followed",
+            "Configurations of running pods written anew, by result",
+            self.pods_followed.clone(),
         );
         r.register("clusters", "Clusters that pods can use", self.clusters.clone());
         r.register("clusters_broken", "Clusters whose StatefulSets can't be used", self.clusters_broken.clone());

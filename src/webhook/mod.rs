@@ -1,11 +1,13 @@
 //! The webhook: HTTP and TLS around the pure core.
 //!
-//! server.rs binds, routes and ends; mutate.rs and validate.rs answer; health.rs says how it is; metrics.rs counts.
+//! server.rs binds, routes and ends; mutate.rs and validate.rs answer; health.rs says how it is; pace.rs and shutdown.rs
+//! close connections; metrics.rs counts.
 
 mod app;
 mod health;
 pub mod metrics;
 mod mutate;
+mod pace;
 pub mod server;
 mod shutdown;
 pub mod tls;

@@ -1,12 +1,12 @@
 //! Binds, routes, bounds and ends. The answers themselves are in mutate.rs and validate.rs.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response as HttpResponse};
@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::metrics::StatusLabels;
+use super::pace::Pace;
 use super::{App, Readiness, health, mutate, shutdown, validate};
 use crate::admission::response::Response;
 use crate::admission::review::ReviewError;
@@ -78,7 +79,7 @@ impl IntoResponse for BadRequest {
 
 /// The admission routes, bounded in size, time and number.
 pub fn router(app: App) -> Router {
-    let (panics, closing) = (app.metrics.panics.clone(), app.clone());
+    let (panics, state) = (app.metrics.panics.clone(), (app.clone(), Arc::new(Pace::new())));
     let on_panic = move |_| {
         panics.inc();
         tracing::error!("a request met a bug; it was answered with 500");
@@ -91,13 +92,13 @@ pub fn router(app: App) -> Router {
         .route("/validate/workload", post(validate::workload))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(CatchPanicLayer::custom(on_panic))
-        .layer(middleware::from_fn_with_state(closing, bounded))
+        .layer(middleware::from_fn_with_state(state, bounded))
         .layer(tower::limit::GlobalConcurrencyLimitLayer::new(MOST_REQUESTS))
         .with_state(app)
 }
 
-/// Bounds the time, counts what was refused, and asks for no more on this connection once the end has begun.
-async fn bounded(axum::extract::State(app): axum::extract::State<App>, request: Request, next: Next) -> HttpResponse {
+/// Bounds the time, counts what was refused, and closes the connection where keeping it would cost more.
+async fn bounded(State((app, pace)): State<(App, Arc<Pace>)>, request: Request, next: Next) -> HttpResponse {
     let timeout = || BadRequest::new(StatusCode::REQUEST_TIMEOUT, "no answer within 5 seconds".to_owned());
     let mut response = match tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await {
         Ok(response) => response,
@@ -107,41 +108,42 @@ async fn bounded(axum::extract::State(app): axum::extract::State<App>, request: 
         let status = response.status().as_u16();
         app.metrics.bad_requests.get_or_create(&StatusLabels { status }).inc();
     }
-    if app.readiness.is_closing() {
+    if !pace.keep() || app.readiness.is_closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-/// Where to listen, and how long to go on after SIGTERM.
-#[derive(Debug, Clone, Copy)]
-pub struct Listen {
-    /// For the API server, with TLS.
-    pub admission: SocketAddr,
-    /// For kubelet and Prometheus, without.
-    pub health: SocketAddr,
-    /// Still answering for that long.
-    pub shutdown_delay: Duration,
 }
 
 /// Serves health until the end.
 ///
 /// # Errors
 /// When the port can't be had.
-pub fn serve_health(listen: Listen, readiness: Readiness, registry: Registry) -> anyhow::Result<()> {
-    let listener = bind("health", listen.health)?;
+pub fn serve_health(address: SocketAddr, readiness: Readiness, registry: Registry) -> anyhow::Result<()> {
+    let listener = bind("health", address)?;
     let routes = health::router(readiness, registry);
     let server = axum_server::from_tcp(listener).context("health listener")?;
     tokio::spawn(server.serve(routes.into_make_service()));
     Ok(())
 }
 
-/// Serves admission until the process is told to end.
+/// Takes the port for admission; who connects before it is served waits.
 ///
 /// # Errors
-/// When the port can't be had, or signals can't be listened for.
-pub async fn serve_admission(listen: Listen, app: App, tls: RustlsConfig) -> anyhow::Result<()> {
-    let listener = bind("admission", listen.admission)?;
+/// When the port can't be had.
+pub fn bind_admission(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    bind("admission", address)
+}
+
+/// Serves admission until the process is told to end, and for `shutdown_delay` after that.
+///
+/// # Errors
+/// When signals can't be listened for.
+pub async fn serve_admission(
+    listener: TcpListener,
+    app: App,
+    tls: RustlsConfig,
+    shutdown_delay: Duration,
+) -> anyhow::Result<()> {
     let handle = Handle::new();
     let server = axum_server::from_tcp_rustls(listener, tls)
         .context("admission listener")?
@@ -151,7 +153,7 @@ pub async fn serve_admission(listen: Listen, app: App, tls: RustlsConfig) -> any
     let readiness = app.readiness.clone();
     let serving = tokio::spawn(server.serve(router(app).into_make_service()));
     readiness.set_serving();
-    shutdown::requested(&readiness, listen.shutdown_delay).await?;
+    shutdown::requested(&readiness, shutdown_delay).await?;
     handle.graceful_shutdown(Some(shutdown::LAST_REQUESTS));
     serving.await.context("the admission server ended by a bug")?.context("the admission server ended")?;
     tracing::info!("ended");

@@ -17,7 +17,8 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// TLS 1.2 and 1.3 with that certificate, HTTP/1.1 and 2 offered; no client certificates.
+/// TLS 1.2 and 1.3 with that certificate, no client certificates. HTTP/1.1 only, which is what API servers speak to
+/// webhooks: `Connection: close` (see pace.rs) has no counterpart in HTTP/2.
 ///
 /// # Errors
 /// What is wrong with the pair.
@@ -25,6 +26,6 @@ pub fn server_config(cert_pem: &str, key_pem: &str) -> Result<Arc<ServerConfig>,
     let chain = CertificateDer::pem_slice_iter(cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?;
     let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -44,8 +44,13 @@ impl Bed {
 
     /// One of its own, for a test that takes something away; no webhook runs yet.
     pub(crate) fn without_webhook() -> Bed {
+        Bed::without_webhook_on(3)
+    }
+
+    /// The same with that many nodes.
+    pub(crate) fn without_webhook_on(nodes: usize) -> Bed {
         let control_plane = ControlPlane::start().unwrap();
-        let kwok = Kwok::start(&control_plane, 3).unwrap();
+        let kwok = Kwok::start(&control_plane, nodes).unwrap();
         let bed = Bed { injector: None, _kwok: kwok, control_plane };
         let manifests = workspace_root().join("manifests");
         let applied = bed.kubectl(&["apply", "-k", manifests.to_str().unwrap()]);

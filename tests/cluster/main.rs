@@ -6,7 +6,16 @@
 
 mod admission;
 mod bed;
+mod cert_manager;
 mod environment;
+mod fleet;
+mod follow;
 mod install;
+mod leader;
+mod load;
 mod outage;
+mod replicas;
+mod rights;
+mod rotation;
+mod trust;
 mod workloads;

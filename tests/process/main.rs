@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+mod certificates;
 mod command_line;
 mod injected;
 mod shutdown;

@@ -112,6 +112,22 @@ impl Client {
         request.send(body).with_context(|| format!("POST {}{path}", self.base))
     }
 
+    /// PATCH with a JSON merge patch; returns status and body.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn merge_patch(&self, path: &str, patch: &Value) -> Result<(u16, String)> {
+        let request = self.agent.patch(format!("{}{path}", self.base));
+        let mut request = request.header("Content-Type", "application/merge-patch+json");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut response =
+            request.send(patch.to_string().as_bytes()).with_context(|| format!("PATCH {}{path}", self.base))?;
+        let body = response.body_mut().read_to_string().with_context(|| format!("read the answer to PATCH {path}"))?;
+        Ok((response.status().as_u16(), body))
+    }
+
     /// DELETE; returns the status.
     ///
     /// # Errors

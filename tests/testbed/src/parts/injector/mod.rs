@@ -1,5 +1,5 @@
 //! The binary under test, as a process: alone (`--standalone`), or as the webhook of a control plane. Owns its certificate
-//! folder, how its addresses are learnt, and its entry among the Service's endpoints; never looks inside it.
+//! folder, and how its addresses are learnt; never looks inside it.
 
 mod binary;
 mod endpoint;
@@ -7,6 +7,7 @@ mod endpoint;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -17,10 +18,8 @@ use crate::folder::RunFolder;
 use crate::https;
 use crate::process::{self, Process, Spec};
 use crate::wait::Look;
-use endpoint::Endpoint;
-
 pub use binary::{BINARY, injector_binary, library_config_maps};
-pub use endpoint::wait_until_admitting;
+pub use endpoint::{addresses, endpoint_slices, wait_until_admitting};
 
 /// Namespace, Service, service account and Deployment of the webhook are all called this.
 pub const NAME: &str = "memcached-injector";
@@ -28,11 +27,11 @@ pub const NAME: &str = "memcached-injector";
 /// The webhook starts in well under a second; in a cluster it first makes its certificate and waits for the API server.
 const START_BOUND: Duration = Duration::from_secs(30);
 
-/// A running webhook. Dropping it takes it out of the Service's endpoints and stops it.
+/// A running webhook. Dropping it kills it, as a node's death would: its leader, or the next one, takes it out of the
+/// Service's endpoints.
 #[derive(Debug)]
 pub struct Injector {
-    // Fields are dropped in this order: out of the endpoints, then stopped, then its files.
-    endpoint: Option<Endpoint>,
+    // Fields are dropped in this order: stopped, then its files.
     process: Process,
     admission: SocketAddr,
     health: SocketAddr,
@@ -66,10 +65,9 @@ impl Injector {
     }
 
     /// Starts the webhook beside a control plane on which the manifests were applied: as the service account of the
-    /// manifests, with its rights and no more. Once it is ready it becomes an endpoint of the webhook's Service.
+    /// manifests, with its rights and no more. Returns once it is an endpoint of the webhook's Service.
     ///
-    /// It takes the place of the manifests' Deployment, which is scaled to zero: its image does not run here, and on fake
-    /// nodes its pods would be endpoints that nobody can reach. Several may be started; all become endpoints.
+    /// It runs beside the pods of the manifests' Deployment, which on fake nodes do nothing. Several may be started.
     ///
     /// # Errors
     /// When the manifests were not applied, or it does not become ready; the message shows its log.
@@ -82,23 +80,37 @@ impl Injector {
     /// # Errors
     /// As [`Injector::in_cluster`].
     pub fn in_cluster_with(binary: &Path, control_plane: &ControlPlane, more: &[&str]) -> Result<Self> {
-        endpoint::make_room(control_plane)?;
+        let (process, folder) = Self::spawn_in_cluster(binary, control_plane, more)?;
+        let injector = Self::when_ready(process, folder)?;
+        endpoint::wait_until_listed(control_plane, injector.admission)
+            .map_err(|error| injector.process.explain(&error))?;
+        Ok(injector)
+    }
+
+    /// As [`Injector::in_cluster_with`], but returns at once, for a webhook that is not to become ready.
+    ///
+    /// # Errors
+    /// When the manifests were not applied.
+    pub fn spawn_in_cluster(
+        binary: &Path,
+        control_plane: &ControlPlane,
+        more: &[&str],
+    ) -> Result<(Process, RunFolder)> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let folder = RunFolder::new("injector")?;
         let kubeconfig =
             control_plane.kubeconfig_for_service_account(NAME, NAME).context("the manifests must be applied first")?;
-        // The API server calls an endpoint's address, which may not be loopback.
+        let name = format!("{NAME}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // The API server calls an endpoint's address, which may not be loopback; what is listened on is advertised.
         let listen = SocketAddr::new(control_plane.machine_address(), 0);
         let process = Spec::new("injector", binary)
-            .args(["webhook", "--namespace", NAME, "--listen", &listen.to_string(), "--health-listen", "127.0.0.1:0"])
+            .args(["webhook", "--namespace", NAME, "--name", &name])
+            .args(["--listen", &listen.to_string(), "--health-listen", "127.0.0.1:0"])
             .args(more)
             .env("KUBECONFIG", kubeconfig)
-            .env("POD_NAMESPACE", NAME)
             .grace(Duration::ZERO) // after SIGTERM it would serve on for seconds, as it must in a real cluster
             .spawn(folder.path())?;
-        let mut injector = Self::when_ready(process, folder)?;
-        let endpoint = Endpoint::add(control_plane, injector.admission);
-        injector.endpoint = Some(endpoint.map_err(|error| injector.process.explain(&error))?);
-        Ok(injector)
+        Ok((process, folder))
     }
 
     /// Where it serves admission.
@@ -154,7 +166,7 @@ impl Injector {
                 Err(error) => Look::NotYet(format!("{error:#}")),
             })
         })?;
-        Ok(Self { endpoint: None, process, admission, health, reviews: None, _folder: folder })
+        Ok(Self { process, admission, health, reviews: None, _folder: folder })
     }
 }
 

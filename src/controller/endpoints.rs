@@ -1,0 +1,176 @@
+//! The endpoints of our Service: the replicas that are heard and ready, and nobody else. Written by the leader.
+//!
+//! The Service has no selector, because Kubernetes takes some 48 seconds to notice a dead node, and every pod that asks
+//! for a cache may fail meanwhile. When nobody is heard, or nobody is ready, everything stays as it is: a wrong endpoint
+//! is no worse than none.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use kube::api::{ObjectMeta, PostParams};
+use kube::runtime::reflector::Store;
+use kube::runtime::{reflector, watcher};
+use kube::{Api, Client, ResourceExt as _};
+
+use super::lease::Leadership;
+use super::replica::{MANAGER, Replica};
+use super::replicas::Replicas;
+use super::trouble::Trouble;
+use crate::webhook::metrics::Metrics;
+
+/// Pause between two looks. Part of the time in which a silent replica is taken out.
+const EVERY: Duration = Duration::from_millis(250);
+/// Longest wait for one write.
+const LONGEST: Duration = Duration::from_secs(2);
+/// The label by which a Service finds its slices.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Says whose a slice is, so that Kubernetes' own controllers leave it alone.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// The Service's port, by name.
+const PORT_NAME: &str = "https";
+
+/// Keeps the slices for ever.
+pub(super) async fn keep(
+    client: Client,
+    replica: Replica,
+    replicas: Replicas,
+    leadership: Leadership,
+    metrics: Metrics,
+) {
+    let api = Api::<EndpointSlice>::namespaced(client, &replica.namespace);
+    let ours = format!("{SERVICE_NAME}={},{MANAGED_BY}={MANAGER}", replica.service);
+    let (store, writer) = reflector::store();
+    let events = reflector(writer, watcher(api.clone(), watcher::Config::default().labels(&ours)));
+    tokio::spawn(super::watch::drive("endpointslices", events, metrics.clone(), || {}));
+    let mut trouble = Trouble::of("endpoints", metrics.clone());
+    if store.wait_until_ready().await.is_err() {
+        return; // the process ends
+    }
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if !leadership.is_leading() {
+            trouble.over();
+            continue;
+        }
+        let Some(living) = replicas.living() else { continue };
+        let ready: Vec<_> = living.iter().filter(|beat| beat.ready).map(|beat| beat.address).collect();
+        if ready.is_empty() {
+            continue;
+        }
+        metrics.endpoints.set(i64::try_from(ready.len()).unwrap_or(i64::MAX));
+        let wanted = slices(&replica.service, &ready);
+        let written = write(&api, &store, wanted).await;
+        trouble.note("the endpoints of the webhook's Service can't be written: they stay as they are", written);
+    }
+}
+
+/// One slice for each address family and port, because all endpoints of a slice have those in common.
+fn slices(service: &str, ready: &[SocketAddr]) -> BTreeMap<String, EndpointSlice> {
+    let mut slices = BTreeMap::<String, EndpointSlice>::new();
+    for address in ready {
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        let name = format!("{service}-{}-{}", family.to_lowercase(), address.port());
+        let slice = slices.entry(name.clone()).or_insert_with(|| empty(service, name, family, address.port()));
+        slice.endpoints.push(Endpoint {
+            addresses: vec![address.ip().to_string()],
+            conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
+            ..Endpoint::default()
+        });
+    }
+    for slice in slices.values_mut() {
+        slice.endpoints.sort_by(|one, other| one.addresses.cmp(&other.addresses));
+        slice.endpoints.dedup();
+    }
+    slices
+}
+
+fn empty(service: &str, name: String, family: &str, port: u16) -> EndpointSlice {
+    let labels = [(SERVICE_NAME, service), (MANAGED_BY, MANAGER)];
+    EndpointSlice {
+        metadata: ObjectMeta {
+            name: Some(name),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            ..ObjectMeta::default()
+        },
+        address_type: family.to_owned(),
+        endpoints: Vec::new(),
+        ports: Some(vec![EndpointPort {
+            name: Some(PORT_NAME.to_owned()),
+            port: Some(i32::from(port)),
+            protocol: Some("TCP".to_owned()),
+            ..EndpointPort::default()
+        }]),
+    }
+}
+
+/// Writes what differs. A slice that is not wanted any more is emptied, not deleted: no right to delete is needed.
+async fn write(
+    api: &Api<EndpointSlice>,
+    store: &Store<EndpointSlice>,
+    mut wanted: BTreeMap<String, EndpointSlice>,
+) -> anyhow::Result<()> {
+    for there in store.state() {
+        let mut slice = EndpointSlice::clone(&there);
+        let new = wanted.remove(&slice.name_any());
+        let (endpoints, ports) = new.map_or((Vec::new(), slice.ports.clone()), |new| (new.endpoints, new.ports));
+        if slice.endpoints == endpoints && slice.ports == ports {
+            continue;
+        }
+        tracing::info!(slice = slice.name_any(), endpoints = ?addresses(&endpoints), before = ?addresses(&slice.endpoints), "the Service's endpoints change");
+        (slice.endpoints, slice.ports) = (endpoints, ports);
+        // With the resourceVersion that was seen: who was the leader a moment ago changes nothing.
+        let parameters = PostParams::default();
+        let name = slice.name_any();
+        let replaced = tokio::time::timeout(LONGEST, api.replace(&name, &parameters, &slice)).await?;
+        unless_overtaken(replaced)?;
+    }
+    for slice in wanted.into_values() {
+        tracing::info!(slice = slice.name_any(), endpoints = ?addresses(&slice.endpoints), "the Service gets endpoints");
+        let created = tokio::time::timeout(LONGEST, api.create(&PostParams::default(), &slice)).await?;
+        unless_overtaken(created)?;
+    }
+    Ok(())
+}
+
+/// Somebody wrote since the watch told us, we ourselves perhaps: it will tell, and then we look again.
+fn unless_overtaken(result: Result<EndpointSlice, kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status))
+            if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
+        {
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+fn addresses(endpoints: &[Endpoint]) -> Vec<&str> {
+    endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_family_and_port_has_a_slice_of_its_own() {
+        let ready: [SocketAddr; 4] = [
+            ([192, 0, 2, 2], 8443).into(),
+            ([192, 0, 2, 1], 8443).into(),
+            ([192, 0, 2, 1], 8444).into(),
+            ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 8443).into(),
+        ];
+        let slices = slices("memcached-injector", &ready);
+        let told: Vec<_> = slices.iter().map(|(name, slice)| (name.as_str(), addresses(&slice.endpoints))).collect();
+        assert_eq!(
+            told,
+            [
+                ("memcached-injector-ipv4-8443", vec!["192.0.2.1", "192.0.2.2"]),
+                ("memcached-injector-ipv4-8444", vec!["192.0.2.1"]),
+                ("memcached-injector-ipv6-8443", vec!["2001:db8::1"]),
+            ]
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! Several replicas of the webhook, and which of them leads. Owns starting them; each ends when it is dropped.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testbed::parts::injector::{Injector, addresses, endpoint_slices, wait_until_admitting};
+use testbed::wait::{Look, until};
+
+use crate::bed::{BOUND, Bed, is_injected, pod};
+
+impl Bed {
+    /// One more replica of the webhook, which is among the endpoints when this returns.
+    pub(crate) fn replica(&self, more: &[&str]) -> Injector {
+        Injector::in_cluster_with(binary(), &self.control_plane, more).unwrap()
+    }
+
+    /// So many replicas, and the API server really asks them.
+    pub(crate) fn replicas(&self, count: usize, more: &[&str]) -> Vec<Injector> {
+        let replicas = (0..count).map(|_| self.replica(more)).collect();
+        let namespace = self.namespace(json!({}), json!({}));
+        let asks = pod(&namespace, "probe", json!({"memcached.io/mode": "replicated"}));
+        wait_until_admitting(&self.control_plane, &asks, is_injected).unwrap();
+        replicas
+    }
+
+    /// Waits until exactly these replicas are the Service's endpoints; returns how long it took.
+    pub(crate) fn wait_for_endpoints(&self, replicas: &[&Injector]) -> Duration {
+        let start = Instant::now();
+        let mut wanted: Vec<_> = replicas.iter().map(|replica| replica.admission_address()).collect();
+        wanted.sort();
+        self.wait_for(&format!("the endpoints to be {wanted:?}"), &endpoint_slices(), |list| {
+            let mut there = addresses(list);
+            there.sort();
+            there == wanted
+        });
+        start.elapsed()
+    }
+}
+
+/// The binary under test.
+pub(crate) fn binary() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_BIN_EXE_memcached-injector"))
+}
+
+/// A number among a replica's metrics, 0 when there is none of that name (labels included).
+pub(crate) fn metric(replica: &Injector, name: &str) -> f64 {
+    let (_, text) = replica.health("/metrics").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("memcached_injector_{name} ")));
+    line.and_then(|value| value.parse().ok()).unwrap_or_default()
+}
+
+/// Which of them lead, by their own metrics.
+pub(crate) fn leading(replicas: &[Injector]) -> Vec<usize> {
+    let leads = |replica: &Injector| metric(replica, "leading") > 0.5;
+    replicas.iter().enumerate().filter(|(_, replica)| leads(replica)).map(|(index, _)| index).collect()
+}
+
+/// Waits until exactly one of them leads, and says which.
+pub(crate) fn the_leader(replicas: &[Injector]) -> usize {
+    until("exactly one leader", BOUND, || {
+        let leading = leading(replicas);
+        Ok(if let [one] = leading[..] { Look::Ready(one) } else { Look::NotYet(format!("{leading:?}")) })
+    })
+    .unwrap()
+}
+
+/// The caBundles of a webhook configuration, one an entry.
+pub(crate) fn ca_bundles(config: &Value) -> Vec<String> {
+    let entries = config["webhooks"].as_array().unwrap().iter();
+    entries.map(|entry| entry["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned()).collect()
+}
