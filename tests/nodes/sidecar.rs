@@ -54,7 +54,10 @@ pub(crate) fn a_changed_configuration_reaches_the_proxy(bed: &Bed) -> String {
         let config = pod["metadata"]["annotations"]["memcached.io/proxy-config"].as_str().unwrap();
         let shorter: Vec<&str> = config.lines().filter(|line| !line.contains("memcached-1.")).collect();
         let shorter = shorter.join("\n").replace("copies = 3", "copies = 2");
-        let patch = json!({"metadata": {"annotations": {"memcached.io/proxy-config": shorter}}}).to_string();
+        // Without the label the leader, which would put its own configuration back, leaves the pod alone.
+        let labels = json!({"memcached.io/injected": null});
+        let annotations = json!({"memcached.io/proxy-config": shorter});
+        let patch = json!({"metadata": {"labels": labels, "annotations": annotations}}).to_string();
         let start = Instant::now();
         bed.kubectl(&["patch", "pod", name_of(&pod), "--namespace", &namespace, "--patch", &patch]);
         from_inside(&pod, |localhost| Client::new(localhost).raw("version")).unwrap();
