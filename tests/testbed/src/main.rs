@@ -17,6 +17,9 @@ struct Args {
     /// The same on a real Kubernetes control plane: manifests applied, the pod admitted by the API server.
     #[arg(long)]
     cluster: bool,
+    /// On three real nodes (kubelet, containerd), one of which dies; mode `replicated`. Needs root.
+    #[arg(long, conflicts_with_all = ["cluster", "mode"])]
+    nodes: bool,
     /// Leave everything running until Ctrl-C and print how to reach it.
     #[arg(long)]
     keep: bool,
@@ -36,7 +39,8 @@ pub(crate) enum Mode {
 fn main() -> ExitCode {
     let args = Args::parse();
     let modes = args.mode.map_or_else(|| vec![Mode::Replicated, Mode::Failover], |mode| vec![mode]);
-    match demo::run(&modes, args.cluster, args.keep) {
+    let outcome = if args.nodes { demo::run_on_nodes(args.keep) } else { demo::run(&modes, args.cluster, args.keep) };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

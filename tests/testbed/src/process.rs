@@ -83,6 +83,17 @@ impl Spec {
         self
     }
 
+    /// Runs the child in a named network namespace (`/run/netns/<name>`) instead of this process's own. Needs root.
+    #[must_use]
+    pub fn in_network(mut self, network: &str) -> Self {
+        // nsenter becomes the program, so the process id stays the child's. Not `ip netns exec`: that mounts another /sys.
+        let mut args = vec![format!("--net=/run/netns/{network}").into(), "--".into(), self.program.into_os_string()];
+        args.append(&mut self.args);
+        self.program = "nsenter".into();
+        self.args = args;
+        self
+    }
+
     /// How long the child may take to end after SIGTERM; zero means SIGKILL at once, for parts with nothing to save.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {

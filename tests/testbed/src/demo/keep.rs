@@ -17,9 +17,6 @@ pub(super) fn until_interrupted(
     servers: &[Server],
     asker: &Asker,
 ) -> Result<()> {
-    // Registered before anything is said, so that whoever reads it may interrupt at once.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for Ctrl-C")?;
-    story.step("Everything is left running");
     let mut items = Vec::new();
     for (mode, pod) in pods {
         items.push((format!("a pod's memcached, {}", mode.name()), pod.address().to_string()));
@@ -39,11 +36,22 @@ pub(super) fn until_interrupted(
             items.push(("kubectl".to_owned(), control_plane.kubectl_path().display().to_string()));
         }
     }
-    story.items(&items);
-    if let Some((mode, pod)) = pods.first() {
+    let example = pods.first().map(|(mode, pod)| {
         let address = pod.address();
         let request = format!("get {}-1\\r\\nquit\\r\\n", mode.name());
-        story.say(&format!("For example: printf '{request}' | nc {} {}", address.ip(), address.port()));
+        format!("printf '{request}' | nc {} {}", address.ip(), address.port())
+    });
+    wait(story, &items, example)
+}
+
+/// Tells `items` and an example command, and returns at Ctrl-C (or SIGTERM).
+pub(super) fn wait(story: &mut Story, items: &[(String, String)], example: Option<String>) -> Result<()> {
+    // Registered before anything is said, so that whoever reads it may interrupt at once.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for Ctrl-C")?;
+    story.step("Everything is left running");
+    story.items(items);
+    if let Some(example) = example {
+        story.say(&format!("For example: {example}"));
     }
     story.say("Ctrl-C stops everything.");
     signals.forever().next();

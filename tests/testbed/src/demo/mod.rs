@@ -5,6 +5,7 @@ mod ask;
 mod cluster;
 mod diff;
 mod keep;
+mod nodes;
 mod promise;
 mod story;
 mod traffic;
@@ -19,6 +20,7 @@ use testbed::parts::memcached::Server;
 
 use crate::Mode;
 use ask::Asker;
+pub(crate) use nodes::run as run_on_nodes;
 use story::Story;
 
 /// How many cache servers the built-in cluster has.

@@ -79,7 +79,8 @@ pub(super) fn run(story: &mut Story, mode: Mode, pods: &[Pod], servers: &[Server
     Ok(outcome)
 }
 
-fn show(story: &mut Story, outcome: &Outcome) {
+/// The table of an outcome, and what was said when something went wrong.
+pub(super) fn show(story: &mut Story, outcome: &Outcome) {
     let mut table = Table::new(&["", "operations", "hits", "misses", "stale", "refused writes", "errors", "slowest"]);
     let may_lose = outcome.mode.may_lose();
     let count = |count: u64, allowed: bool| match count {

@@ -15,8 +15,10 @@ const OLDEST_GO: (u32, u32) = (1, 21);
 
 /// A module below `go/` and what to build from it.
 pub(super) struct Module<'a> {
-    /// Its folder's name, and the cache folder's.
+    /// Its folder's name.
     pub name: &'a str,
+    /// The cache folder's name, to which a hash is added: programs of one module may be built apart.
+    pub cache: &'a str,
     /// For the person who waits.
     pub label: &'a str,
     /// For the linker.
@@ -34,7 +36,7 @@ pub(super) fn build(module: &Module) -> Result<PathBuf> {
     let sums = source.join("go.sum");
     let pinned = fs::read(&sums).with_context(|| format!("read {}", sums.display()))?;
     let hash: String = Sha256::digest(&pinned).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    cache::folder(&format!("{}-{hash}", module.name), |folder| {
+    cache::folder(&format!("{}-{hash}", module.cache), |folder| {
         check_go(module)?;
         let mut command = Command::new("go");
         command.current_dir(&source).env("CGO_ENABLED", "0");

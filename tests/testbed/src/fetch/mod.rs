@@ -4,6 +4,7 @@
 //! |---|---|
 //! | etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kubernetes` pins |
 //! | kwok | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kwok` pins |
+//! | kubelet, kube-proxy, containerd, coredns | `KUBEBUILDER_ASSETS`; built by Go from the modules that `go/kubernetes` and `go/nodes` pin |
 //! | memcached >= 1.6.40 with the proxy | `MEMCACHED`; `PATH`; fetched from Debian by apt, without root |
 //!
 //! What was built or fetched is kept in `target/testbed/<name>-<hash of what pins it>`; test processes that need it at the
@@ -12,6 +13,7 @@
 mod cache;
 mod golang;
 mod memcached;
+mod nodes;
 mod progress;
 
 use std::env;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 pub use memcached::{OLDEST_MEMCACHED, memcached};
+pub use nodes::{NodeBinaries, nodes};
 
 /// Names a folder with Kubernetes binaries, as kubebuilder's envtest does.
 pub const ASSETS: &str = "KUBEBUILDER_ASSETS";
@@ -81,6 +84,7 @@ pub fn kwok() -> Result<PathBuf> {
     }
     let folder = golang::build(&golang::Module {
         name: "kwok",
+        cache: "kwok",
         label: "kwok 0.8 (fake nodes), about 2 minutes",
         ldflags: "-s -w".to_owned(),
         packages: &[("sigs.k8s.io/kwok/cmd/kwok", "kwok")],
@@ -108,16 +112,19 @@ fn from_assets(name: &str) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn build_kubernetes() -> Result<PathBuf> {
+/// Without these Kubernetes calls itself v0.0.0-master.
+fn kubernetes_ldflags() -> String {
     let version = "k8s.io/component-base/version";
     let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
+    format!("-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}")
+}
+
+fn build_kubernetes() -> Result<PathBuf> {
     golang::build(&golang::Module {
         name: "kubernetes",
+        cache: "kubernetes",
         label: "Kubernetes 1.36 (API server, etcd, controllers, scheduler, kubectl), about 7 minutes",
-        // Without these the server calls itself v0.0.0-master.
-        ldflags: format!(
-            "-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
-        ),
+        ldflags: kubernetes_ldflags(),
         packages: &[
             ("go.etcd.io/etcd/server/v3", "etcd"),
             ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),

@@ -7,5 +7,6 @@ pub mod injector;
 pub mod kubelet;
 pub mod kwok;
 pub mod memcached;
+pub mod nodes;
 pub mod proxy;
 pub mod relay;

@@ -1,5 +1,5 @@
 //! A Kubernetes control plane as processes: etcd, API server, controller manager, scheduler. Owns start order, readiness
-//! and the way to talk to it; has no nodes ([`super::kwok`]) and applies no manifests by itself.
+//! and the way to talk to it; has no nodes ([`super::kwok`], [`super::nodes`]) and applies no manifests by itself.
 
 mod kubectl;
 mod secrets;
@@ -36,9 +36,29 @@ pub struct ControlPlane {
     admin: https::Client,
     binaries: Binaries,
     secrets: Secrets,
-    machine: IpAddr,
+    place: Place,
     ports: Ports,
     folder: RunFolder,
+}
+
+/// Where a control plane listens.
+#[derive(Debug, Clone)]
+struct Place {
+    /// A named network namespace; this process's own otherwise.
+    network: Option<String>,
+    listen: IpAddr,
+    /// What an EndpointSlice, which the API server writes for itself, can hold: no loopback address.
+    advertised: IpAddr,
+}
+
+impl Place {
+    /// The child in this place's network.
+    fn put(&self, spec: Spec) -> Spec {
+        match &self.network {
+            Some(network) => spec.in_network(network),
+            None => spec,
+        }
+    }
 }
 
 impl ControlPlane {
@@ -48,22 +68,33 @@ impl ControlPlane {
     /// # Errors
     /// When a program is missing ([`fetch::kubernetes`]) or does not become ready; the message shows its log.
     pub fn start() -> Result<Self> {
+        Self::start_at(Place { network: None, listen: Ipv4Addr::LOCALHOST.into(), advertised: machine_address()? })
+    }
+
+    /// As [`ControlPlane::start`], in a named network namespace, on an address there that this process can reach. Needs root.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub fn start_in(network: &str, address: IpAddr) -> Result<Self> {
+        Self::start_at(Place { network: Some(network.to_owned()), listen: address, advertised: address })
+    }
+
+    fn start_at(place: Place) -> Result<Self> {
         let binaries = fetch::kubernetes()?;
         let folder = RunFolder::new("control-plane")?;
         let ports = Ports::lease()?;
-        let machine = machine_address()?;
-        let secrets = Secrets::make(&folder, ports.api.number(), machine)?;
-        let etcd = start_etcd(&binaries, &folder, &ports)?;
-        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.api.number()));
-        let admin = https::Client::tls(api, "127.0.0.1", &secrets.ca)?.with_token(&secrets.admin_token);
-        let api_server = start_api_server(&binaries, &folder, &ports, &secrets, machine, &admin)?;
-        let controller_manager = start_controller_manager(&binaries, &folder, &secrets)?;
+        let api = SocketAddr::from((place.listen, ports.api.number()));
+        let secrets = Secrets::make(&folder, api, place.advertised)?;
+        let etcd = start_etcd(&binaries, &folder, &ports, &place)?;
+        let admin = https::Client::tls(api, &place.listen.to_string(), &secrets.ca)?.with_token(&secrets.admin_token);
+        let api_server = start_api_server(&binaries, &folder, &ports, &secrets, &place, &admin)?;
+        let controller_manager = start_controller_manager(&binaries, &folder, &secrets, &place)?;
         let scheduler = Spec::new("kube-scheduler", &binaries.kube_scheduler)
             .arg("--kubeconfig")
             .arg(&secrets.kubeconfig)
             .args(["--leader-elect=false", "--secure-port=0"])
-            .grace(Duration::ZERO)
-            .spawn(folder.path())?;
+            .grace(Duration::ZERO);
+        let scheduler = place.put(scheduler).spawn(folder.path())?;
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
         controller_manager.wait_ready("the default service account", READY_BOUND, || expect_ok(&admin, account))?;
         Ok(Self {
@@ -74,7 +105,7 @@ impl ControlPlane {
             admin,
             binaries,
             secrets,
-            machine,
+            place,
             ports,
             folder,
         })
@@ -82,7 +113,7 @@ impl ControlPlane {
 
     /// The API server's URL.
     pub fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.ports.api.number())
+        format!("https://{}:{}", self.place.listen, self.ports.api.number())
     }
 
     /// Path of a kubeconfig with every right (group `system:masters`).
@@ -90,9 +121,9 @@ impl ControlPlane {
         &self.secrets.kubeconfig
     }
 
-    /// This machine's own address that is not loopback: what an EndpointSlice can hold and the API server can dial.
+    /// The API server's own address that is not loopback (this machine's, without a network of its own): what an EndpointSlice can hold and the API server can dial.
     pub fn machine_address(&self) -> IpAddr {
-        self.machine
+        self.place.advertised
     }
 
     /// The folder with the control plane's files and logs.
@@ -152,7 +183,7 @@ impl ControlPlane {
                 &self.folder,
                 &self.ports,
                 &self.secrets,
-                self.machine,
+                &self.place,
                 &self.admin,
             )?);
         }
@@ -200,24 +231,24 @@ impl Ports {
         Ok(Self { api: ports::free()?, etcd_client: ports::free()?, etcd_peer: ports::free()? })
     }
 
-    fn etcd_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.etcd_client.number())
+    fn etcd_url(&self, place: &Place) -> String {
+        format!("http://{}:{}", place.listen, self.etcd_client.number())
     }
 }
 
-fn start_etcd(binaries: &Binaries, folder: &RunFolder, ports: &Ports) -> Result<Process> {
-    let client = ports.etcd_url();
-    let peer = format!("http://127.0.0.1:{}", ports.etcd_peer.number());
-    let process = Spec::new("etcd", &binaries.etcd)
+fn start_etcd(binaries: &Binaries, folder: &RunFolder, ports: &Ports, place: &Place) -> Result<Process> {
+    let client = ports.etcd_url(place);
+    let peer = format!("http://{}:{}", place.listen, ports.etcd_peer.number());
+    let spec = Spec::new("etcd", &binaries.etcd)
         .arg("--data-dir")
         .arg(folder.path().join("etcd"))
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
         .arg("--unsafe-no-fsync") // the data is thrown away
-        .grace(Duration::ZERO)
-        .spawn(folder.path())?;
-    let health = https::Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, ports.etcd_client.number())));
+        .grace(Duration::ZERO);
+    let process = place.put(spec).spawn(folder.path())?;
+    let health = https::Client::plain(SocketAddr::from((place.listen, ports.etcd_client.number())));
     process.wait_ready("etcd to be healthy", ETCD_BOUND, || expect_ok(&health, "/health"))?;
     Ok(process)
 }
@@ -227,14 +258,13 @@ fn start_api_server(
     folder: &RunFolder,
     ports: &Ports,
     secrets: &Secrets,
-    machine: IpAddr,
+    place: &Place,
     admin: &https::Client,
 ) -> Result<Process> {
-    let process = Spec::new("kube-apiserver", &binaries.kube_apiserver)
-        .args(["--etcd-servers", &ports.etcd_url()])
-        .args(["--bind-address", "127.0.0.1", "--secure-port", &ports.api.number().to_string()])
-        // An EndpointSlice, which the server writes for itself, cannot hold a loopback address.
-        .args(["--advertise-address", &machine.to_string()])
+    let spec = Spec::new("kube-apiserver", &binaries.kube_apiserver)
+        .args(["--etcd-servers", &ports.etcd_url(place)])
+        .args(["--bind-address", &place.listen.to_string(), "--secure-port", &ports.api.number().to_string()])
+        .args(["--advertise-address", &place.advertised.to_string()])
         .arg("--tls-cert-file")
         .arg(&secrets.server_certificate)
         .arg("--tls-private-key-file")
@@ -247,16 +277,23 @@ fn start_api_server(
         .args(["--service-cluster-ip-range", "10.96.0.0/16", "--authorization-mode", "RBAC", "--allow-privileged"])
         .arg("--token-auth-file")
         .arg(&secrets.tokens)
-        // A webhook's Service is called by its endpoints: there is no kube-proxy.
+        // A webhook's Service is called by its endpoints: there is no kube-proxy beside the API server.
         .arg("--enable-aggregator-routing=true")
-        .grace(Duration::ZERO)
-        .spawn(folder.path())?;
+        // Names of nodes are in no DNS.
+        .arg("--kubelet-preferred-address-types=InternalIP")
+        .grace(Duration::ZERO);
+    let process = place.put(spec).spawn(folder.path())?;
     process.wait_ready("the API server to be ready", READY_BOUND, || expect_ok(admin, "/readyz"))?;
     Ok(process)
 }
 
-fn start_controller_manager(binaries: &Binaries, folder: &RunFolder, secrets: &Secrets) -> Result<Process> {
-    Spec::new("kube-controller-manager", &binaries.kube_controller_manager)
+fn start_controller_manager(
+    binaries: &Binaries,
+    folder: &RunFolder,
+    secrets: &Secrets,
+    place: &Place,
+) -> Result<Process> {
+    let spec = Spec::new("kube-controller-manager", &binaries.kube_controller_manager)
         .arg("--kubeconfig")
         .arg(&secrets.kubeconfig)
         .arg("--service-account-private-key-file")
@@ -266,8 +303,8 @@ fn start_controller_manager(binaries: &Binaries, folder: &RunFolder, secrets: &S
         .args(["--use-service-account-credentials=true", "--leader-elect=false", "--secure-port=0"])
         // Tests wait for controllers: the defaults (20 and 30 requests a second) throttle a start of many objects.
         .args(["--kube-api-qps=200", "--kube-api-burst=300"])
-        .grace(Duration::ZERO)
-        .spawn(folder.path())
+        .grace(Duration::ZERO);
+    place.put(spec).spawn(folder.path())
 }
 
 /// A look that is ready when a GET answers 200.

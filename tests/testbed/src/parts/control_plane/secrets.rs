@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -11,6 +11,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use serde_json::json;
 
 use crate::folder::RunFolder;
+
+/// The first address of the Services' range: what pods call the API server by.
+const SERVICE_ADDRESS: &str = "10.96.0.1";
 
 /// Paths of the files made, and the one secret that code presents.
 #[derive(Debug)]
@@ -26,9 +29,10 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Makes everything for an API server on 127.0.0.1:`port` that also answers on `machine`.
-    pub(super) fn make(folder: &RunFolder, port: u16, machine: IpAddr) -> Result<Self> {
-        let (ca_pem, certificate_pem, key_pem) = certificates(machine).context("make the API server's certificate")?;
+    /// Makes everything for an API server on `api` that also answers on `advertised`.
+    pub(super) fn make(folder: &RunFolder, api: SocketAddr, advertised: IpAddr) -> Result<Self> {
+        let (ca_pem, certificate_pem, key_pem) =
+            certificates(&[api.ip(), advertised]).context("make the API server's certificate")?;
         // ECDSA P-256: the API server signs tokens with it as ES256, and it takes no time to make.
         let account = KeyPair::generate().context("make the service account key")?;
         let admin_token = random_token()?;
@@ -42,8 +46,7 @@ impl Secrets {
             admin_token: admin_token.clone(),
             kubeconfig: PathBuf::new(),
         };
-        secrets.kubeconfig =
-            secrets.write_kubeconfig(folder, "admin", &format!("https://127.0.0.1:{port}"), &admin_token)?;
+        secrets.kubeconfig = secrets.write_kubeconfig(folder, "admin", &format!("https://{api}"), &admin_token)?;
         Ok(secrets)
     }
 
@@ -62,15 +65,15 @@ impl Secrets {
 }
 
 /// Authority, server certificate and server key, in PEM form.
-fn certificates(machine: IpAddr) -> Result<(String, String, String)> {
+fn certificates(addresses: &[IpAddr]) -> Result<(String, String, String)> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     authority.distinguished_name.push(DnType::CommonName, "testbed");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-    let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", SERVICE_ADDRESS];
     let mut names: Vec<String> = names.map(str::to_owned).to_vec();
-    names.push(machine.to_string());
+    names.extend(addresses.iter().map(IpAddr::to_string));
     let mut server = CertificateParams::new(names)?;
     server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
     let key = KeyPair::generate()?;

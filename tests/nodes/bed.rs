@@ -1,0 +1,116 @@
+//! The cluster that all tests share: three real nodes with the manifests applied. Owns how tests talk to it; what must hold
+//! is in the other modules.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use testbed::client::Client;
+use testbed::folder::workspace_root;
+use testbed::parts::kwok::is_ready;
+use testbed::parts::nodes::Nodes;
+
+/// Real pods start within seconds; a machine that builds meanwhile gets this long.
+pub(crate) const BOUND: Duration = Duration::from_secs(90);
+/// memcached's port everywhere.
+pub(crate) const PORT: u16 = 11211;
+
+pub(crate) struct Bed {
+    pub(crate) nodes: Nodes,
+}
+
+impl Bed {
+    pub(crate) fn start() -> Result<Self> {
+        let bed = Self { nodes: Nodes::start(3)? };
+        bed.nodes.control_plane().kubectl_text(["apply", "-k", &manifests()])?;
+        Ok(bed)
+    }
+
+    /// Runs kubectl, which must succeed, and returns what it printed.
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
+        self.nodes.control_plane().kubectl_text(args).unwrap()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.nodes.control_plane().get(path).unwrap().1
+    }
+
+    pub(crate) fn apply(&self, object: &Value) {
+        self.nodes.control_plane().apply(&object.to_string()).unwrap();
+    }
+
+    pub(crate) fn wait_for(&self, what: &str, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        self.nodes.control_plane().wait_for(what, path, BOUND, holds).unwrap()
+    }
+
+    /// Waits until caches, proxies and webhook are what the manifests ask for, each container running.
+    pub(crate) fn wait_installed(&self) {
+        let set = "/apis/apps/v1/namespaces/cache/statefulsets/memcached";
+        self.wait_for("three cache servers", set, |set| set["status"]["readyReplicas"] == 3);
+        let daemons = "/apis/apps/v1/namespaces/cache/daemonsets/memcached-proxy";
+        self.wait_for("a proxy on each node", daemons, |set| set["status"]["numberReady"] == 3);
+        let webhook = "/apis/apps/v1/namespaces/memcached-injector/deployments/memcached-injector";
+        self.wait_for("two webhook pods", webhook, |set| set["status"]["readyReplicas"] == 2);
+        let hooks = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/memcached-injector";
+        self.wait_for("the caBundle", hooks, |hooks| !hooks["webhooks"][0]["clientConfig"]["caBundle"].is_null());
+    }
+
+    /// A namespace of its own for a test, with Pod Security `restricted` in force.
+    pub(crate) fn namespace(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("shop-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}));
+        let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
+        self.wait_for("its service account", &account, |account| account["kind"] == "ServiceAccount");
+        name
+    }
+
+    /// Waits until there are `count` pods with a label, all ready and none on its way out, and returns them by node.
+    pub(crate) fn pods(&self, namespace: &str, label: &str, count: usize) -> Vec<Value> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={label}");
+        let items = |list: &Value| list["items"].as_array().cloned().unwrap_or_default();
+        let alive = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_null() && is_ready(pod);
+        let what = format!("{count} ready pods {namespace}/{label}");
+        let list = self.wait_for(&what, &path, |list| items(list).len() == count && items(list).iter().all(alive));
+        let mut pods = items(&list);
+        pods.sort_by_key(|pod| node_of(pod).to_owned());
+        pods
+    }
+
+    /// The cache server `memcached-<number>`, directly.
+    pub(crate) fn cache(&self, number: usize) -> Client {
+        let path = format!("/api/v1/namespaces/cache/pods/memcached-{number}");
+        let pod = self.wait_for("its address", &path, |pod| pod["status"]["podIP"].is_string());
+        Client::new(address_of(&pod))
+    }
+
+    /// What is running and what was said about it, for a test that failed.
+    pub(crate) fn describe(&self) -> String {
+        let pods = self.nodes.control_plane().kubectl_text(["get", "pods,nodes", "-A", "-o", "wide"]);
+        let warnings = "--field-selector=type=Warning,involvedObject.kind=Pod";
+        let events = self.nodes.control_plane().kubectl_text(["get", "events", "-A", warnings]);
+        let said = |text: Result<String>| text.unwrap_or_else(|error| format!("{error:#}"));
+        format!("{}\n{}", said(pods), said(events))
+    }
+}
+
+pub(crate) fn manifests() -> String {
+    workspace_root().join("manifests").to_str().unwrap().to_owned()
+}
+
+pub(crate) fn node_of(pod: &Value) -> &str {
+    pod["spec"]["nodeName"].as_str().unwrap()
+}
+
+pub(crate) fn name_of(pod: &Value) -> &str {
+    pod["metadata"]["name"].as_str().unwrap()
+}
+
+/// Where a pod's memcached is reached from outside of the pod.
+pub(crate) fn address_of(pod: &Value) -> SocketAddr {
+    let address: IpAddr = pod["status"]["podIP"].as_str().unwrap().parse().unwrap();
+    SocketAddr::new(address, PORT)
+}
