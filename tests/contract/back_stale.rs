@@ -4,15 +4,15 @@
 use testbed::fault::Fault;
 
 use crate::cell::Sees::{Kept, Stale};
-use crate::cell::{WAITS, after, cells};
+use crate::cell::{after, cells};
 
 cells! {
     (mode, class, expect) after(mode, class, Fault::BackStale(0), &[0], expect);
     // mode and class => keys whose only copy is on the server in question, all others
-    replicated_coherent_read: Coherent, Read => [Kept], WAITS;
-    replicated_coherent_overwrite: Coherent, Overwrite => [Kept], WAITS;
-    replicated_coherent_remove: Coherent, Remove => [Kept], WAITS;
-    replicated_coherent_update: Coherent, Update => [Kept], WAITS;
+    replicated_coherent_read: Coherent, Read => [Kept], [Kept];
+    replicated_coherent_overwrite: Coherent, Overwrite => [Kept], [Kept];
+    replicated_coherent_remove: Coherent, Remove => [Kept], [Kept];
+    replicated_coherent_update: Coherent, Update => [Kept], [Kept];
     replicated_fastest_read: Fastest, Read => [Kept], [Kept, Stale];
     replicated_fastest_overwrite: Fastest, Overwrite => [Kept], [Kept, Stale];
     replicated_fastest_remove: Fastest, Remove => [Kept], [Kept, Stale];

@@ -164,10 +164,6 @@ pub(crate) struct Expect {
     pub(crate) others: Vec<Sees>,
 }
 
-/// What today's library shows where it is to show [`Sees::Kept`] once servers that missed a write are marked. To flip with
-/// the marks: take `Sees::Stale` out, and the word "waits" out of docs/contract.md.
-pub(crate) const WAITS: [Sees; 2] = [Sees::Kept, Sees::Stale];
-
 /// A table of cells, each a test of its own: first how a cell is run, then for each mode and class what clients may see.
 macro_rules! cells {
     (($mode:ident, $class:ident, $expect:ident) $run:expr;

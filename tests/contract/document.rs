@@ -28,13 +28,8 @@ fn links() -> Vec<(String, Test)> {
 /// What the line of a cell's table expects, as the document words it.
 fn word(file: &str, name: &str, line: &str) -> Option<&'static str> {
     let (_, expected) = line.split_once(" => ")?;
-    let (touched, others) = match expected.strip_prefix("WAITS, ") {
-        Some(rest) => ("WAITS", rest),
-        None => {
-            let end = expected.find("], ")?;
-            (&expected[..=end], &expected[end + 3..])
-        }
-    };
+    let end = expected.find("], ")?;
+    let (touched, others) = (&expected[..=end], &expected[end + 3..]);
     let all_copies = file.ends_with("/no_copies.rs") || file.ends_with("/gone.rs");
     let counts = if name.starts_with("replicated") && !all_copies { others.trim_end_matches(';') } else { touched };
     Some(match counts {
@@ -44,7 +39,6 @@ fn word(file: &str, name: &str, line: &str) -> Option<&'static str> {
         "[Kept, Stale]" => "kept or stale",
         "[Kept, Lost]" => "kept or lost",
         "[Lost, HalfSeen]" => "lost for one",
-        "WAITS" => "waits",
         other => panic!("{file}: {name}: the document has no word for {other}"),
     })
 }

@@ -73,44 +73,28 @@ fn assert_cell_catches(mutant: &str, class: Class, faults: &[Fault]) {
 
 #[test]
 fn reading_a_copy_before_the_authority_is_caught() {
-    let authority_first = "local function read(t,r,cmd,key,list)\nfor i=1,#list do";
-    let last_first = "local function read(t,r,cmd,key,list)\nfor i=#list,1,-1 do";
-    // without deletes: with them, today's library is caught too (coherent_under_faults.rs)
+    let authority_first = "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=t:lead(list)";
+    let last_first = "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=list[#list]";
     assert!(!is_caught(&library::library().text, &[], false, Misses::Never), "the library as it is fails");
     assert!(is_caught(&mutant(authority_first, last_first), &[], false, Misses::Never), "the checker did not notice");
 }
 
 #[test]
 fn writing_to_the_authority_only_is_caught() {
-    let alone = mutant("t:all(q,\"copy\",list,p)\nif id then", "if id then");
+    let alone = mutant("if x~=p and not self.dead[x]then pending[#pending+1]=x end\n", "");
     assert_cell_catches(&alone, Class::Read, &[Fault::Kill(0)]);
 }
 
 #[test]
-fn leaving_the_copies_behind_a_delete_is_caught() {
-    let everywhere = "local answers=#list>1 and t:erase(r,key,b_flag(r),list)or t:all(r,\"cmd\",list)";
-    let there_only = "local answers=t:all(r,\"cmd\",{list[1]})";
-    assert_cell_catches(&mutant(everywhere, there_only), Class::Remove, &[]);
-}
-
-#[test]
 fn deciding_an_add_without_a_look_at_the_copies_is_caught() {
-    let looks = "if creates then res,p,done=t:create(q,list,key,b,id)else res,p,done=t:once(q,list,key,b,id)end";
-    let blind = "res,p,done=t:once(q,list,key,b,id)";
-    assert_cell_catches(&mutant(looks, blind), Class::Update, &[Fault::BackEmpty(0)]);
+    let looks = "if several then revive(t,q,did,list,key,b,id,creates)end\n";
+    assert_cell_catches(&mutant(looks, ""), Class::Update, &[Fault::BackEmpty(0)]);
 }
 
 #[test]
 fn taking_the_emptied_authoritys_miss_for_an_answer_is_caught() {
-    let restores = "local there,x=t:restore(key,b_flag(r),p,list)";
-    assert_cell_catches(&mutant(restores, "local there,x=nil,nil"), Class::Read, &[Fault::BackEmpty(0)]);
-}
-
-#[test]
-fn giving_up_at_the_first_dead_server_is_caught() {
-    let next = "function Copies:first(q,list)\nfor i=1,#list do";
-    let none = "function Copies:first(q,list)\nfor i=1,1 do";
-    assert_cell_catches(&mutant(next, none), Class::Overwrite, &[Fault::Kill(0)]);
+    let restores = "if not res:hit()then return elsewhere(t,r,key,p,list)or res end";
+    assert_cell_catches(&mutant(restores, "if not res:hit()then return res end"), Class::Read, &[Fault::BackEmpty(0)]);
 }
 
 /// The bed's own control: a fault that does nothing would let every library pass.
