@@ -49,9 +49,10 @@ pub(super) fn run(story: &mut Story, mode: Mode, pods: &[Pod], servers: &[Server
     if !brief {
         story.step("Traffic, as the app would make it");
         story.say(&format!(
-            "{} keys written and read back through {}. Where they are now:",
+            "{} keys written and read back through {}. Where they are now{}:",
             workload.keys(),
-            pod.address()
+            pod.address(),
+            if mode == Mode::Replicated { " (two items on each server are the proxies' own)" } else { "" }
         ));
         let mut items = Vec::new();
         for (number, server) in servers.iter().enumerate() {
