@@ -19,7 +19,7 @@
 //! | [`inject`] | what is added to a pod |
 //! | [`admission`], [`manifest`], [`offline`] | the two ways in and out: AdmissionReview, and YAML streams |
 //! | [`certificate`] | the CA and the serving certificate |
-//! | [`webhook`], [`controller`], [`cli`] | everything that does I/O |
+//! | [`webhook`], [`controller`], [`memcached`], [`cli`] | everything that does I/O |
 //!
 //! Above the last line nothing knows tokio, kube or axum; tests/house.rs holds that.
 
@@ -50,4 +50,5 @@ pub mod certificate;
 
 pub mod cli;
 pub mod controller;
+pub mod memcached;
 pub mod webhook;

@@ -1,6 +1,8 @@
 //! What the proxy reads: the configuration (config.rs), data made for one pod, and the library (library.rs), the Lua that
-//! gives it meaning, the same for all pods of a release.
+//! gives it meaning, the same for all pods of a release. And what a controller has to know of what it does: where a key
+//! lies (order.rs).
 
 pub mod config;
 pub mod config_map;
 pub mod library;
+pub mod order;

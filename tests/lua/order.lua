@@ -1,13 +1,30 @@
--- What order.lua must do, claim by claim. Runs in any Lua 5.4 with M.hash, M.jump and M.order defined: wire/order.rs uses
--- the one inside memcached, `lua5.4` works too. Ends with an error in any case: this is no proxy configuration.
+-- What order.lua must do, claim by claim. Runs in any Lua 5.4 with M.hash, M.jump and M.order defined, and VECTORS, the text
+-- of order-vectors.txt: wire/order.rs uses the one inside memcached, `lua5.4` works too. Ends with an error in any case:
+-- this is no proxy configuration.
 local KEYS <const> = 20000
 
 local function claim(holds, ...) if not holds then error("order: " .. string.format(...), 0) end end
 
--- fixed for ever: other proxies, other versions and the injector must agree
-for key, hash in pairs({ a = 0x67e22b599d6407cf, memcached = 0x7cffa83f352200e6, ["session:0123456789abcdef"] = 0x2f7a8baaba926776 }) do
-    claim(M.hash(key) == hash, "hash of %q is %#x", key, M.hash(key))
+local function list(name, size)
+    local servers = {}
+    for i = 1, size do servers[i] = name .. i .. ":11211" end
+    return servers
 end
+
+-- fixed for ever: other proxies, other versions and the injector (src/routing/order.rs) must agree
+local checked = 0
+for hash, key in string.gmatch(VECTORS, "hash (%-?%d+) ([^\n]+)\n") do
+    claim(M.hash(key) == math.tointeger(hash), "hash of %q is %d", key, M.hash(key))
+    checked = checked + 1
+end
+for sizes, copies, servers, key in string.gmatch(VECTORS, "order ([%d,]+)/(%d+) ([%d,]+) ([^\n]+)\n") do
+    local lists = {}
+    for size in string.gmatch(sizes, "%d+") do lists[#lists + 1] = list("s" .. #lists .. "-", tonumber(size)) end
+    local order = table.concat(M.order(lists, tonumber(copies))(key), ",")
+    claim(order == servers, "%q is on %s of %s", key, order, sizes)
+    checked = checked + 1
+end
+claim(checked > 300, "only %d vectors were found", checked)
 
 -- every server leads about its share
 local function spread(order, servers)
@@ -20,12 +37,6 @@ local function spread(order, servers)
         local share = (count[x] or 0) / KEYS * servers
         claim(share > 0.9 and share < 1.1, "server %d of %d leads %.2f of its share", x, servers, share)
     end
-end
-
-local function list(name, size)
-    local servers = {}
-    for i = 1, size do servers[i] = name .. i .. ":11211" end
-    return servers
 end
 
 for _, size in ipairs({ 1, 2, 3, 5, 16 }) do spread(M.order({ list("a", size) }, 1), size) end
