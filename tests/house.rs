@@ -16,7 +16,7 @@ use memcached_injector::manifest::Stream;
 use memcached_injector::names::annotation;
 use memcached_injector::namespace::Inject;
 use memcached_injector::routing::library;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What can be read in one sitting.
 const LONGEST_FILE: usize = 400;
@@ -157,6 +157,15 @@ fn the_webhook_configuration_serves_every_value_of_the_namespace_label() {
         expected,
         "each value of memcached.io/inject (Inject::VALUES) has its entry with its path, and one entry takes the rest"
     );
+    for pair in entries.chunks(2) {
+        let told: Vec<_> = pair.iter().map(|entry| (selected(entry), path(entry))).collect();
+        assert!(
+            told.len() == 2 && told[0] == told[1],
+            "each entry is followed by the one that is asked again: {told:?}"
+        );
+        let failing = |index: usize| (&pair[index]["clientConfig"]["service"]["port"], &pair[index]["failurePolicy"]);
+        assert_eq!([failing(0), failing(1)], [(&Value::Null, &json!("Ignore")), (&json!(444), &json!("Fail"))]);
+    }
 }
 
 fn mutating_webhook_configuration() -> Value {

@@ -46,8 +46,8 @@ pub(super) struct Args {
     #[arg(long, env = "POD_UID")]
     pod_uid: Option<String>,
     /// The address at which the API server reaches this replica: the pod's (--listen's when that is given and not 0.0.0.0)
-    #[arg(long, env = "POD_IP", value_name = "IP")]
-    advertise: Option<IpAddr>,
+    #[arg(long, env = "POD_IP", value_name = "IP[:PORT]", value_parser = advertised)]
+    advertise: Option<Advertised>,
     /// Seconds to go on answering after SIGTERM, until no API server dials us any more
     #[arg(long, default_value_t = 8)]
     shutdown_delay: u64,
@@ -88,6 +88,14 @@ const LONGEST_LIFE: u64 = 100 * 365 * 86_400;
 enum CertificateSource {
     Own,
     External,
+}
+
+/// Where the API server finds this replica.
+#[derive(Debug, Clone, Copy)]
+struct Advertised {
+    ip: IpAddr,
+    /// The one that is listened on when `None`.
+    port: Option<u16>,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -178,9 +186,10 @@ async fn in_cluster(
 
 /// Who we are among the replicas.
 fn replica(args: &Args, listening: SocketAddr) -> anyhow::Result<Replica> {
-    let ip = args
+    let given = Advertised { ip: listening.ip(), port: None };
+    let advertised = args
         .advertise
-        .or_else(|| Some(listening.ip()).filter(|ip| !ip.is_unspecified()))
+        .or_else(|| Some(given).filter(|given| !given.ip.is_unspecified()))
         .context("the address at which the API server reaches this replica is not known: set POD_IP or --advertise")?;
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -195,12 +204,23 @@ fn replica(args: &Args, listening: SocketAddr) -> anyhow::Result<Replica> {
         pod_uid: args.pod_uid.clone(),
         service: args.service.clone(),
         namespace: args.namespace.clone(),
-        address: SocketAddr::new(ip, listening.port()),
+        address: SocketAddr::new(advertised.ip, advertised.port.unwrap_or(listening.port())),
     })
 }
 
 fn folder(args: &Args) -> anyhow::Result<&Path> {
     args.tls_dir.as_deref().context("--certificates external needs --tls-dir, the folder with tls.crt and tls.key")
+}
+
+/// An address with or without a port.
+fn advertised(text: &str) -> Result<Advertised, String> {
+    if let Ok(ip) = text.parse() {
+        return Ok(Advertised { ip, port: None });
+    }
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no address such as 192.0.2.1, 192.0.2.1:8443 or [2001:db8::1]:8443"))?;
+    Ok(Advertised { ip: address.ip(), port: Some(address.port()) })
 }
 
 /// A time as people write it: a number and s, m, h or d.

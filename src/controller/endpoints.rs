@@ -3,8 +3,11 @@
 //! The Service has no selector, because Kubernetes takes some 48 seconds to notice a dead node, and every pod that asks
 //! for a cache may fail meanwhile. When nobody is heard, or nobody is ready, everything stays as it is: a wrong endpoint
 //! is no worse than none.
+//!
+//! The Service has two ports, and each has one half of the replicas: what fails at the first port the API server asks
+//! again at the second, so the loss of one replica fails no pod (inject-pods.yaml).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,8 +31,8 @@ const LONGEST: Duration = Duration::from_secs(2);
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Says whose a slice is, so that Kubernetes' own controllers leave it alone.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-/// The Service's port, by name.
-const PORT_NAME: &str = "https";
+/// The Service's ports by name: asked first, and asked again.
+const PORT_NAMES: [&str; 2] = ["https", "https-again"];
 
 /// Keeps the slices for ever.
 pub(super) async fn keep(
@@ -66,27 +69,31 @@ pub(super) async fn keep(
     }
 }
 
-/// One slice for each address family and port, because all endpoints of a slice have those in common.
+/// One slice for each port of the Service, address family and port of a replica, because all endpoints of a slice have
+/// those in common.
 fn slices(service: &str, ready: &[SocketAddr]) -> BTreeMap<String, EndpointSlice> {
+    let ready: BTreeSet<_> = ready.iter().collect();
+    let ready: Vec<_> = ready.into_iter().collect();
+    let (first, rest) = ready.split_at(ready.len().div_ceil(2));
+    let again = if rest.is_empty() { first } else { rest };
     let mut slices = BTreeMap::<String, EndpointSlice>::new();
-    for address in ready {
-        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-        let name = format!("{service}-{}-{}", family.to_lowercase(), address.port());
-        let slice = slices.entry(name.clone()).or_insert_with(|| empty(service, name, family, address.port()));
-        slice.endpoints.push(Endpoint {
-            addresses: vec![address.ip().to_string()],
-            conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
-            ..Endpoint::default()
-        });
-    }
-    for slice in slices.values_mut() {
-        slice.endpoints.sort_by(|one, other| one.addresses.cmp(&other.addresses));
-        slice.endpoints.dedup();
+    for (port_name, half) in PORT_NAMES.into_iter().zip([first, again]) {
+        for address in half {
+            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let name = format!("{service}-{port_name}-{}-{}", family.to_lowercase(), address.port());
+            let slice =
+                slices.entry(name.clone()).or_insert_with(|| empty(service, name, family, port_name, address.port()));
+            slice.endpoints.push(Endpoint {
+                addresses: vec![address.ip().to_string()],
+                conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
+                ..Endpoint::default()
+            });
+        }
     }
     slices
 }
 
-fn empty(service: &str, name: String, family: &str, port: u16) -> EndpointSlice {
+fn empty(service: &str, name: String, family: &str, port_name: &str, port: u16) -> EndpointSlice {
     let labels = [(SERVICE_NAME, service), (MANAGED_BY, MANAGER)];
     EndpointSlice {
         metadata: ObjectMeta {
@@ -97,7 +104,7 @@ fn empty(service: &str, name: String, family: &str, port: u16) -> EndpointSlice 
         address_type: family.to_owned(),
         endpoints: Vec::new(),
         ports: Some(vec![EndpointPort {
-            name: Some(PORT_NAME.to_owned()),
+            name: Some(port_name.to_owned()),
             port: Some(i32::from(port)),
             protocol: Some("TCP".to_owned()),
             ..EndpointPort::default()
@@ -154,23 +161,36 @@ fn addresses(endpoints: &[Endpoint]) -> Vec<&str> {
 mod tests {
     use super::*;
 
+    fn told(ready: &[SocketAddr]) -> Vec<(String, Vec<String>)> {
+        let told = |slice: &EndpointSlice| addresses(&slice.endpoints).into_iter().map(str::to_owned).collect();
+        slices("injector", ready).iter().map(|(name, slice)| (name.clone(), told(slice))).collect()
+    }
+
+    fn slice(name: &str, addresses: &[&str]) -> (String, Vec<String>) {
+        (name.to_owned(), addresses.iter().map(|address| (*address).to_owned()).collect())
+    }
+
+    fn address(last: u8) -> SocketAddr {
+        ([192, 0, 2, last], 8443).into()
+    }
+
     #[test]
     fn each_family_and_port_has_a_slice_of_its_own() {
-        let ready: [SocketAddr; 4] = [
-            ([192, 0, 2, 2], 8443).into(),
-            ([192, 0, 2, 1], 8443).into(),
-            ([192, 0, 2, 1], 8444).into(),
-            ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 8443).into(),
+        let ready = [([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 8443).into(), ([192, 0, 2, 1], 8444).into(), address(1)];
+        let expected = [
+            slice("injector-https-again-ipv6-8443", &["2001:db8::1"]),
+            slice("injector-https-ipv4-8443", &["192.0.2.1"]),
+            slice("injector-https-ipv4-8444", &["192.0.2.1"]),
         ];
-        let slices = slices("memcached-injector", &ready);
-        let told: Vec<_> = slices.iter().map(|(name, slice)| (name.as_str(), addresses(&slice.endpoints))).collect();
-        assert_eq!(
-            told,
-            [
-                ("memcached-injector-ipv4-8443", vec!["192.0.2.1", "192.0.2.2"]),
-                ("memcached-injector-ipv4-8444", vec!["192.0.2.1"]),
-                ("memcached-injector-ipv6-8443", vec!["2001:db8::1"]),
-            ]
-        );
+        assert_eq!(told(&ready), expected);
+    }
+
+    #[test]
+    fn no_replica_is_asked_twice_unless_it_is_the_only_one() {
+        let (first, again) = ("injector-https-ipv4-8443", "injector-https-again-ipv4-8443");
+        assert_eq!(told(&[address(1)]), [slice(again, &["192.0.2.1"]), slice(first, &["192.0.2.1"])]);
+        assert_eq!(told(&[address(2), address(1)]), [slice(again, &["192.0.2.2"]), slice(first, &["192.0.2.1"])]);
+        let three = [slice(again, &["192.0.2.3"]), slice(first, &["192.0.2.1", "192.0.2.2"])];
+        assert_eq!(told(&[address(3), address(2), address(1), address(3)]), three);
     }
 }

@@ -94,10 +94,10 @@ fn the_ca_bundle_is_put_in_place_and_repaired() {
         entries.map(|entry| entry["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned()).collect()
     };
     let before = bundles(&bed.get(path));
-    assert_eq!(before.len(), 6);
+    assert_eq!(before.len(), 12);
     assert!(before.iter().all(|bundle| !bundle.is_empty() && *bundle == before[0]));
     // Entries that nothing else in these tests depends on for the moment that it takes.
-    let broken = "[{\"op\": \"replace\", \"path\": \"/webhooks/4/clientConfig/caBundle\", \"value\": null}]";
+    let broken = "[{\"op\": \"replace\", \"path\": \"/webhooks/8/clientConfig/caBundle\", \"value\": null}]";
     let said =
         bed.kubectl(&["patch", "mutatingwebhookconfiguration", "memcached-injector", "--type=json", "--patch", broken]);
     assert!(said.ok, "{}", said.err);

@@ -157,9 +157,3 @@ pub(crate) fn none_failed(what: &str, creations: &[Creation]) {
         .collect();
     assert!(failed.is_empty(), "{what}: {} failed, such as {told:#?}", failed.len());
 }
-
-/// The seconds after `fault` at which the last creation that failed began; 0 when none failed.
-pub(crate) fn outage(creations: &[Creation], fault: Instant) -> f64 {
-    let failed = creations.iter().filter(|creation| creation.error.is_some());
-    failed.map(|one| one.began.saturating_duration_since(fault).as_secs_f64()).fold(0.0, f64::max)
-}

@@ -84,9 +84,9 @@ fn a_release_may_drop_rename_and_bring_back_entries_by_either_kind_of_apply() {
         applied(bed.kubectl_on(side, &release(&bed, |_| {})), "again");
         assert_eq!(ca_bundles(&bed.get(MUTATING)), whole, "{side:?}: the same manifests take nothing away");
         for (what, change, entries) in [
-            ("drops", drop_one as fn(&mut Vec<Value>), 5),
-            ("brings back", |_: &mut Vec<Value>| {}, 6),
-            ("renames", rename_one, 6),
+            ("drops", drop_one as fn(&mut Vec<Value>), 11),
+            ("brings back", |_: &mut Vec<Value>| {}, 12),
+            ("renames", rename_one, 12),
         ] {
             applied(bed.kubectl_on(side, &release(&bed, change)), what);
             let config = bed.wait_for(&format!("a caBundle after a release that {what} an entry"), MUTATING, is_whole);

@@ -2,10 +2,13 @@
 //!
 //! | binary | from, in this order |
 //! |---|---|
-//! | etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kubernetes` pins |
+//! | etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kubernetes` or `go/kubernetes-oldest` pins |
 //! | kwok | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kwok` pins |
 //! | kubelet, kube-proxy, containerd, coredns | `KUBEBUILDER_ASSETS`; built by Go from the modules that `go/kubernetes` and `go/nodes` pin |
 //! | memcached >= 1.6.40 with the proxy | `MEMCACHED`; `PATH`; fetched from Debian by apt, without root |
+//!
+//! `TESTBED_KUBERNETES=oldest` takes the oldest release that is supported instead of the newest (`go/kubernetes-oldest`),
+//! for all but real nodes.
 //!
 //! What was built or fetched is kept in `target/testbed/<name>-<hash of what pins it>`; test processes that need it at the
 //! same time wait for the one that makes it.
@@ -29,8 +32,29 @@ pub const ASSETS: &str = "KUBEBUILDER_ASSETS";
 /// Names a memcached binary.
 pub const MEMCACHED: &str = "MEMCACHED";
 
-/// The Kubernetes release that `go/kubernetes/go.mod` pins; the server calls itself this.
-const KUBERNETES: &str = "1.36.3";
+/// Names the Kubernetes release that control planes are of: `newest`, which is the default, or `oldest`.
+pub const RELEASE: &str = "TESTBED_KUBERNETES";
+
+/// A Kubernetes release that is pinned below `go/`.
+struct Release {
+    /// Its module.
+    module: &'static str,
+    /// The server calls itself this.
+    version: &'static str,
+    /// For the person who waits.
+    label: &'static str,
+}
+
+const NEWEST: Release = Release {
+    module: "kubernetes",
+    version: "1.36.3",
+    label: "Kubernetes 1.36 (API server, etcd, controllers, scheduler, kubectl), about 7 minutes",
+};
+const OLDEST: Release = Release {
+    module: "kubernetes-oldest",
+    version: "1.34.4",
+    label: "Kubernetes 1.34 (API server, etcd, controllers, scheduler, kubectl), about 7 minutes",
+};
 
 /// Paths of the control plane's programs.
 #[derive(Debug, Clone)]
@@ -112,19 +136,31 @@ fn from_assets(name: &str) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// The release that [`RELEASE`] names.
+fn release() -> Result<&'static Release> {
+    match env::var(RELEASE).as_deref().unwrap_or_default() {
+        "" | "newest" => Ok(&NEWEST),
+        "oldest" => Ok(&OLDEST),
+        other => {
+            bail!("{RELEASE} is {other:?}; use \"newest\" ({}) or \"oldest\" ({})", NEWEST.version, OLDEST.version)
+        }
+    }
+}
+
 /// Without these Kubernetes calls itself v0.0.0-master.
-fn kubernetes_ldflags() -> String {
-    let version = "k8s.io/component-base/version";
-    let minor = KUBERNETES.split('.').nth(1).unwrap_or_default();
-    format!("-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}")
+fn kubernetes_ldflags(release: &Release) -> String {
+    let (package, version) = ("k8s.io/component-base/version", release.version);
+    let minor = version.split('.').nth(1).unwrap_or_default();
+    format!("-s -w -X {package}.gitVersion=v{version} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}")
 }
 
 fn build_kubernetes() -> Result<PathBuf> {
+    let release = release()?;
     golang::build(&golang::Module {
-        name: "kubernetes",
-        cache: "kubernetes",
-        label: "Kubernetes 1.36 (API server, etcd, controllers, scheduler, kubectl), about 7 minutes",
-        ldflags: kubernetes_ldflags(),
+        name: release.module,
+        cache: release.module,
+        label: release.label,
+        ldflags: kubernetes_ldflags(release),
         packages: &[
             ("go.etcd.io/etcd/server/v3", "etcd"),
             ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::{from_assets, golang, kubernetes_ldflags};
+use super::{NEWEST, from_assets, golang, kubernetes_ldflags};
 
 /// Paths of a node's programs, each called as its upstream calls it.
 #[derive(Debug, Clone)]
@@ -28,10 +28,10 @@ pub struct NodeBinaries {
 fn modules() -> [golang::Module<'static>; 2] {
     [
         golang::Module {
-            name: "kubernetes",
+            name: NEWEST.module,
             cache: "kubelet",
             label: "Kubernetes 1.36 for nodes (kubelet, kube-proxy), about 3 minutes",
-            ldflags: kubernetes_ldflags(),
+            ldflags: kubernetes_ldflags(&NEWEST),
             packages: &[
                 ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
                 ("k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),

@@ -11,7 +11,7 @@
 //! - a delay holds every piece of data for that long in each direction; the handshake is not delayed.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -54,7 +54,8 @@ pub struct Relay {
     commands: mpsc::Sender<Command>,
     bell: UnixStream,
     carrier: Option<JoinHandle<()>>,
-    port: Port,
+    address: SocketAddr,
+    _port: Port,
 }
 
 impl Relay {
@@ -63,26 +64,35 @@ impl Relay {
     /// # Errors
     /// When there is no free port.
     pub fn start(server: SocketAddr) -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), server)
+    }
+
+    /// As [`Relay::start`], on another address of this machine than loopback.
+    ///
+    /// # Errors
+    /// As [`Relay::start`].
+    pub fn start_at(ip: IpAddr, server: SocketAddr) -> Result<Self> {
         let port = ports::free()?;
-        let listener = bind(port.number())?;
+        let address = SocketAddr::from((ip, port.number()));
+        let listener = bind(address)?;
         let (bell, rung) = UnixStream::pair().context("a pair of sockets")?;
         rung.set_nonblocking(true).context("a socket that does not block")?;
         let (commands, received) = mpsc::channel();
         let mut carrier = Carrier {
             server,
-            port: port.number(),
+            address,
             condition: Condition::Clear,
             listener: Some(listener),
             fillers: Vec::new(),
             links: Vec::new(),
         };
         let thread = thread::spawn(move || carrier.run(&received, &rung));
-        Ok(Self { commands, bell, carrier: Some(thread), port })
+        Ok(Self { commands, bell, carrier: Some(thread), address, _port: port })
     }
 
     /// Where the proxy finds the server.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port.number()))
+        self.address
     }
 
     /// Changes the condition; in force when this returns.
@@ -119,7 +129,7 @@ enum Command {
 /// The thread's own state: everything happens on one thread, so nothing is shared.
 struct Carrier {
     server: SocketAddr,
-    port: u16,
+    address: SocketAddr,
     condition: Condition,
     listener: Option<TcpListener>,
     /// Connections of our own that keep the listener's queue full.
@@ -210,25 +220,24 @@ impl Carrier {
         if condition == Condition::Cut {
             return Ok(());
         }
-        let listener = self.listener.insert(bind(self.port)?);
+        let listener = self.listener.insert(bind(self.address)?);
         if !matches!(condition, Condition::Clear | Condition::Delayed(_)) {
             rustix::net::listen(&*listener, 0).context("shorten the listener's queue")?;
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
             // Until one hangs: then the queue is full, and everybody else's connect hangs too.
             self.fillers =
-                (0..FILLERS).map_while(|_| TcpStream::connect_timeout(&address, FILLER_BOUND).ok()).collect();
+                (0..FILLERS).map_while(|_| TcpStream::connect_timeout(&self.address, FILLER_BOUND).ok()).collect();
         }
         Ok(())
     }
 }
 
 /// A listener that does not block. The port is ours, but the kernel may need a moment to give up what was there before.
-fn bind(port: u16) -> Result<TcpListener> {
-    let listener = wait::until(&format!("port {port} to be free again"), Duration::from_secs(2), || {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let listener = wait::until(&format!("{address} to be free again"), Duration::from_secs(2), || {
+        match TcpListener::bind(address) {
             Ok(listener) => Ok(Look::Ready(listener)),
             Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(Look::NotYet(error.to_string())),
-            Err(error) => Err(error).with_context(|| format!("listen on port {port}")),
+            Err(error) => Err(error).with_context(|| format!("listen on {address}")),
         }
     })?;
     listener.set_nonblocking(true).context("a listener that does not block")?;

@@ -1,6 +1,7 @@
 //! The webhook's place among the endpoints of its Service, where the API server finds it. Owns knowing that the webhook's
 //! leader has written it and that the API server has seen it; writes nothing, because that is the webhook's own work.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::Result;
@@ -16,9 +17,20 @@ pub fn endpoint_slices() -> String {
     )
 }
 
-/// The addresses in a list of EndpointSlices.
+/// The addresses in a list of EndpointSlices, each once and in order.
 pub fn addresses(list: &Value) -> Vec<SocketAddr> {
+    ["https", "https-again"]
+        .iter()
+        .flat_map(|port| addresses_of(list, port))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+/// The addresses for one port of the Service: `https` is asked first, `https-again` where that fails.
+pub fn addresses_of(list: &Value, port: &str) -> Vec<SocketAddr> {
     let slices = list["items"].as_array().into_iter().flatten();
+    let slices = slices.filter(|slice| slice["ports"][0]["name"] == port);
     let of_slice = |slice: &Value| -> Vec<SocketAddr> {
         let port = slice["ports"][0]["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
         let endpoints = slice["endpoints"].as_array().into_iter().flatten();

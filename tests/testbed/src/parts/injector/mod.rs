@@ -14,12 +14,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::control_plane::ControlPlane;
+use super::relay::Relay;
 use crate::folder::RunFolder;
 use crate::https;
+use crate::ports;
 use crate::process::{self, Process, Spec};
 use crate::wait::Look;
 pub use binary::{BINARY, injector_binary, library_config_maps};
-pub use endpoint::{addresses, endpoint_slices, wait_until_admitting};
+pub use endpoint::{addresses, addresses_of, endpoint_slices, wait_until_admitting};
 
 /// Namespace, Service, service account and Deployment of the webhook are all called this.
 pub const NAME: &str = "memcached-injector";
@@ -81,10 +83,20 @@ impl Injector {
     /// As [`Injector::in_cluster`].
     pub fn in_cluster_with(binary: &Path, control_plane: &ControlPlane, more: &[&str]) -> Result<Self> {
         let (process, folder) = Self::spawn_in_cluster(binary, control_plane, more)?;
-        let injector = Self::when_ready(process, folder)?;
-        endpoint::wait_until_listed(control_plane, injector.admission)
-            .map_err(|error| injector.process.explain(&error))?;
-        Ok(injector)
+        Self::when_listed(process, folder, control_plane, None)
+    }
+
+    /// As [`Injector::in_cluster`], with a relay where the API server finds it, so that its address can go dark.
+    ///
+    /// # Errors
+    /// As [`Injector::in_cluster`].
+    pub fn in_cluster_behind_relay(binary: &Path, control_plane: &ControlPlane) -> Result<(Self, Relay)> {
+        let port = ports::free()?;
+        let listen = SocketAddr::new(control_plane.machine_address(), port.number());
+        let relay = Relay::start_at(listen.ip(), listen)?;
+        let advertise = relay.address().to_string();
+        let (process, folder) = Self::spawn_at(binary, control_plane, listen, &["--advertise", &advertise])?;
+        Ok((Self::when_listed(process, folder, control_plane, Some(relay.address()))?, relay))
     }
 
     /// As [`Injector::in_cluster_with`], but returns at once, for a webhook that is not to become ready.
@@ -96,13 +108,21 @@ impl Injector {
         control_plane: &ControlPlane,
         more: &[&str],
     ) -> Result<(Process, RunFolder)> {
+        // The API server calls an endpoint's address, which may not be loopback; what is listened on is advertised.
+        Self::spawn_at(binary, control_plane, SocketAddr::new(control_plane.machine_address(), 0), more)
+    }
+
+    fn spawn_at(
+        binary: &Path,
+        control_plane: &ControlPlane,
+        listen: SocketAddr,
+        more: &[&str],
+    ) -> Result<(Process, RunFolder)> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let folder = RunFolder::new("injector")?;
         let kubeconfig =
             control_plane.kubeconfig_for_service_account(NAME, NAME).context("the manifests must be applied first")?;
         let name = format!("{NAME}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        // The API server calls an endpoint's address, which may not be loopback; what is listened on is advertised.
-        let listen = SocketAddr::new(control_plane.machine_address(), 0);
         let process = Spec::new("injector", binary)
             .args(["webhook", "--namespace", NAME, "--name", &name])
             .args(["--listen", &listen.to_string(), "--health-listen", "127.0.0.1:0"])
@@ -153,6 +173,18 @@ impl Injector {
         self.reviews
             .as_ref()
             .ok_or_else(|| anyhow!("in a cluster the API server sends the reviews: create a pod instead"))
+    }
+
+    fn when_listed(
+        process: Process,
+        folder: RunFolder,
+        control_plane: &ControlPlane,
+        advertised: Option<SocketAddr>,
+    ) -> Result<Self> {
+        let injector = Self::when_ready(process, folder)?;
+        endpoint::wait_until_listed(control_plane, advertised.unwrap_or(injector.admission))
+            .map_err(|error| injector.process.explain(&error))?;
+        Ok(injector)
     }
 
     fn when_ready(process: Process, folder: RunFolder) -> Result<Self> {
