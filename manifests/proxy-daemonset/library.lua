@@ -211,12 +211,18 @@ end
 end
 do
 local state=memcached_proxy
-local match,sub,format=string.match,string.sub,string.format
+local match,find,sub,format=string.match,string.find,string.sub,string.format
 function M.request(line,value)return mcp.request(line .."\r\n",value)end
 function M.ask_item(key,b)return M.request("mg ".. key .. b .." v f t c u")end
 function M.ask_id(key,b)return M.request(b==""and"me ".. key or"mg ".. key .. b .." c u")end
 function M.remove_key(key,b)return M.request("md ".. key .. b)end
 function M.remove_id(key,b,id)return M.request("md ".. key .. b .." C".. id)end
+function M.give_back(res,key,b)
+local line=res and res:hit()and" "..(res:line()or"")or""
+local id=find(line," W")and find(line," X")and match(line," c(%d+)")
+return id and M.request("md ".. key .. b .." I C".. id .." E".. id)or nil
+end
+function M.ask_counter(key,b)return M.request("mg ".. key .. b .." f s c u")end
 function M.id_of(res)return res:hit()and match(res:line()or"","%f[%w]c[as=]*(%d+)")end
 function M.item(res)
 if not res or not res:hit()then return nil end
@@ -227,6 +233,14 @@ line=" ".. line
 local value,ttl=sub(raw,at),match(line," t(%-?%d+)")
 if match(line," [WXZ]")or ttl=="0"or#value~=size+2 then return nil end
 return{value=value,size=size,flags=match(line," f(%d+)"),ttl=ttl,id=match(line," c(%d+)")}
+end
+function M.counted(res,after,copy,id)
+local ttl,value=match(res and res:raw_string()or"","^VA %d+ t(%-?%d+)[^\r\n]*\r\n(%d+)\r\n$")
+local line=copy:line()
+if not value or ttl=="0"or not after or M.id_of(after)~=id or match(line,"%f[%w]s(%d+)")~=tostring(#value)then
+return nil
+end
+return{value=value .."\r\n",size=#value,flags=match(line,"%f[%w]f(%d+)"),ttl=ttl,id=id}
 end
 function M.place_item(key,b,item,condition,ttl)
 ttl=ttl or item.ttl
@@ -291,7 +305,7 @@ end
 local function number(r,cmd,id)
 local delta=match(r:raw_line(),"^%S+ +%S+ +(%d+)")
 if not delta or#delta>19 then return nil end
-return M.request(format("ma %s D%s M%s v E%s",r:key(),delta,cmd==mcp.CMD_INCR and"I"or"D",id))
+return M.request(format("ma %s D%s M%s v t E%s",r:key(),delta,cmd==mcp.CMD_INCR and"I"or"D",id))
 end
 function M.translate(r,cmd)
 local id,q,make=M.new_id(),nil,nil
@@ -827,6 +841,7 @@ t:wait()
 local found,seen=t:got(item_ticket),t:got(id_ticket)
 if not found or not seen or not found:ok()or not seen:ok()then return false end
 local item,there=M.item(found),M.id_of(seen)
+t:give_back(found,source,key,b)
 if item and item.id==there then return true end
 if item then return put(t,key,b,item,source,x,there)end
 if not there then return true end
@@ -923,7 +938,8 @@ local start=mono()
 local source,lacking=survey(self,key,b,list)
 if not source or#lacking==0 then return"done"end
 local res=self:try(M.ask_item(key,b),source)
-local item=res and M.item(res)
+local item=M.item(res)
+self:give_back(res,source,key,b)
 if not item then return"done"end
 if mono()- start>M.DELTA then return"late"end
 for _,x in ipairs(lacking)do put(self,key,b,item,source,x,nil)end
@@ -952,18 +968,35 @@ if not seen then return nil end
 if M.id_of(seen)==id then return seen,true end
 return t:ask(q,p)
 end
+local function copy_of(seen,p)
+local id=id_at(seen[p])
+for x,res in pairs(seen)do
+if id and x~=p and id_at(res)==id and not string.find(res:line()," X")then return res end
+end
+end
 local function together(t,q,p,list,key,b,how)
-local looks,cmd,fresh={},nil,nil
+local looks,cmd,item,after={},nil,nil,nil
 for i=1,#list do
 local x=list[i]
-if#list>1 and t:clean(x)then looks[x]=t:send(M.ask_id(key,b),x)end
+local look=how.fresh=="number"and x~=p and M.ask_counter or M.ask_id
+if#list>1 and t:clean(x)then looks[x]=t:send(look(key,b),x)end
 end
 cmd=t:send(q,p)
-if how.fresh then fresh=t:send(M.ask_item(key,b),p)end
+if how.fresh=="item"then item=t:send(M.ask_item(key,b),p)
+elseif how.fresh=="number"then after=t:send(M.ask_id(key,b),p)end
 t:wait()
 local seen={}
-for x,ticket in pairs(looks)do seen[x]=t:got(ticket)end
-return cmd,seen,t:got(fresh)
+for x,ticket in pairs(looks)do
+seen[x]=t:got(ticket)
+if x~=p then t:give_back(seen[x],x,key,b)end
+end
+if item then
+local res=t:got(item)
+t:give_back(res,p,key,b)
+return cmd,seen,M.item(res)
+end
+local copy=after and copy_of(seen,p)
+return cmd,seen,copy and M.counted(t:got(cmd),t:got(after),copy,how.id)
 end
 function Copies:decide(q,list,key,b,how)
 local p=self:lead(list)
@@ -985,6 +1018,10 @@ seen[p]=now
 res=now and self:ask(q,p)
 end
 return{res=res,p=p,seen=seen,fresh=fresh,done=done}
+end
+function Copies:give_back(res,x,key,b)
+local q=M.give_back(res,key,b)
+if q then self:ask(q,x)end
 end
 local function offer(t,key,b,pending,condition,make)
 local tickets,made,refused,added={},{},{},{}
@@ -1144,15 +1181,16 @@ if lost and not M.silent(r)and(not t.V or t:hollow(did.p))then return"DELETED\r\
 return M.answer(t,r,did.res)
 end
 local function publish(t,key,b,did,list,old)
-local item=M.item(did.fresh or t:ask(M.ask_item(key,b),did.p))
+local item=did.fresh
+if not item then
+local res=t:ask(M.ask_item(key,b),did.p)
+t:give_back(res,did.p,key,b)
+item=M.item(res)
+end
 if item then
 return t:spread(key,b,did.p,list,item.id,old,function(condition)return M.place_item(key,b,item,condition)end)
 end
 t:all(M.remove_key(key,b),list,did.p,key,b)
-local fresh=did.fresh
-local line=fresh and fresh:hit()and" "..(fresh:line()or"")or""
-local won=string.find(line," W")and string.match(line," c(%d+)")
-if won then t:ask(M.request("md ".. key .. b .." I C".. won .." E".. won),did.p)end
 return true
 end
 local function revive(t,q,did,list,key,b,id,creates)
@@ -1173,11 +1211,15 @@ end
 did.seen[did.p]=t:ask(M.ask_id(key,b),did.p)
 did.res,did.fresh=t:ask(q,did.p)or res,nil
 end
+local function look(cmd,form)
+if form=="number"then return"number"end
+return cmd~=mcp.CMD_MA and"item"
+end
 function M.decided(t,r,cmd,key,list,q,id,form,make)
 local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
 while true do
 local wants=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
-local did,unknown=t:decide(q,list,key,b,{id=id,once=true,fresh=wants})
+local did,unknown=t:decide(q,list,key,b,{id=id,once=true,fresh=wants and look(cmd,form)})
 if unknown then return M.unknown(t,r)end
 if not did then return M.unreachable(t,r,cmd)end
 if several then revive(t,q,did,list,key,b,id,creates)end
@@ -1246,6 +1288,8 @@ local rctx,key,b=t.rctx,r:key(),r:has_flag("b")and" b"or""
 local res=rctx:enqueue_and_wait(M.request("mg ".. key .. b .." v f t c"),t.far.fetch)
 if type(res)=="string"or not res:ok()or not res:hit()then return M.miss(t,r)end
 local item=M.item(res)
+local back=M.give_back(res,key,b)
+if back then rctx:enqueue_and_wait(back,t.far.back)end
 if not item then return rctx:enqueue_and_wait(r,t.far.cmd)end
 local left=tonumber(item.ttl)
 rctx:enqueue_and_wait(M.place_item(key,b,item," ME",(left<0 or left>ttl)and ttl or left),t.near.put)
@@ -1282,7 +1326,7 @@ function M.failover(near,far,ttl)
 local fgen=mcp.funcgen_new()
 local t={near={},far={},replies=M.replies()}
 for _,role in ipairs({"cmd","put","again","drop","last"})do t.near[role]=fgen:new_handle(near)end
-for _,role in ipairs({"cmd","fetch","check"})do t.far[role]=fgen:new_handle(far)end
+for _,role in ipairs({"cmd","fetch","back","check"})do t.far[role]=fgen:new_handle(far)end
 fgen:ready({n="failover",u=1,f=function(rctx)
 local mine=setmetatable({rctx=rctx,out=rctx:response_new()},{__index=t})
 return function(r)return answer(mine,r,ttl)end

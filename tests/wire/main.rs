@@ -12,6 +12,7 @@ mod edges;
 mod failover;
 mod fastest;
 mod order;
+mod refresh;
 mod reload;
 mod replicated;
 mod sharded;

@@ -69,7 +69,7 @@ end
 local function number(r, cmd, id)
     local delta = match(r:raw_line(), "^%S+ +%S+ +(%d+)")
     if not delta or #delta > 19 then return nil end
-    return M.request(format("ma %s D%s M%s v E%s", r:key(), delta, cmd == mcp.CMD_INCR and "I" or "D", id))
+    return M.request(format("ma %s D%s M%s v t E%s", r:key(), delta, cmd == mcp.CMD_INCR and "I" or "D", id))
 end
 
 -- the client's write -> what to send, its cas id (nil if it can't carry one), how to translate the answer back ("word" for

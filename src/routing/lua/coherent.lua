@@ -92,18 +92,18 @@ local function remove(t, r, cmd, key, list)
     return M.answer(t, r, did.res)
 end
 
--- the authority has changed the item in a way that only it knows: `fresh` is the item as it then was
+-- the authority has changed the item in a way that only it knows
 local function publish(t, key, b, did, list, old)
-    local item = M.item(did.fresh or t:ask(M.ask_item(key, b), did.p))
+    local item = did.fresh
+    if not item then
+        local res = t:ask(M.ask_item(key, b), did.p)
+        t:give_back(res, did.p, key, b)
+        item = M.item(res)
+    end
     if item then -- its id may be another than ours: somebody wrote after us, or a number that gained a digit (1.6.45)
         return t:spread(key, b, did.p, list, item.id, old, function(condition) return M.place_item(key, b, item, condition) end)
     end
     t:all(M.remove_key(key, b), list, did.p, key, b)
-    -- an item that stayed stale: our look took the token of the client that is to refresh it; give it back, same id
-    local fresh = did.fresh
-    local line = fresh and fresh:hit() and " " .. (fresh:line() or "") or ""
-    local won = string.find(line, " W") and string.match(line, " c(%d+)")
-    if won then t:ask(M.request("md " .. key .. b .. " I C" .. won .. " E" .. won), did.p) end
     return true
 end
 
@@ -127,12 +127,18 @@ local function revive(t, q, did, list, key, b, id, creates)
     did.res, did.fresh = t:ask(q, did.p) or res, nil
 end
 
+-- what can be learnt of the new item on the way
+local function look(cmd, form)
+    if form == "number" then return "number" end
+    return cmd ~= mcp.CMD_MA and "item"
+end
+
 -- a command whose outcome depends on the item: once at the authority, then spread
 function M.decided(t, r, cmd, key, list, q, id, form, make)
     local b, several, creates = b_flag(r), #list > 1, M.creates(r, cmd)
     while true do
         local wants = several and not make and cmd ~= mcp.CMD_MD and not r:has_flag("I")
-        local did, unknown = t:decide(q, list, key, b, { id = id, once = true, fresh = wants })
+        local did, unknown = t:decide(q, list, key, b, { id = id, once = true, fresh = wants and look(cmd, form) })
         if unknown then return M.unknown(t, r) end
         if not did then return M.unreachable(t, r, cmd) end
         if several then revive(t, q, did, list, key, b, id, creates) end

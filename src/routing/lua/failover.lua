@@ -21,6 +21,8 @@ local function fill(t, r, ttl)
     local res = rctx:enqueue_and_wait(M.request("mg " .. key .. b .. " v f t c"), t.far.fetch)
     if type(res) == "string" or not res:ok() or not res:hit() then return M.miss(t, r) end
     local item = M.item(res)
+    local back = M.give_back(res, key, b)
+    if back then rctx:enqueue_and_wait(back, t.far.back) end
     if not item then return rctx:enqueue_and_wait(r, t.far.cmd) end
     local left = tonumber(item.ttl)
     rctx:enqueue_and_wait(M.place_item(key, b, item, " ME", (left < 0 or left > ttl) and ttl or left), t.near.put)
@@ -63,7 +65,7 @@ function M.failover(near, far, ttl)
     local fgen = mcp.funcgen_new()
     local t = { near = {}, far = {}, replies = M.replies() }
     for _, role in ipairs({ "cmd", "put", "again", "drop", "last" }) do t.near[role] = fgen:new_handle(near) end
-    for _, role in ipairs({ "cmd", "fetch", "check" }) do t.far[role] = fgen:new_handle(far) end
+    for _, role in ipairs({ "cmd", "fetch", "back", "check" }) do t.far[role] = fgen:new_handle(far) end
     fgen:ready({ n = "failover", u = 1, f = function(rctx)
         local mine = setmetatable({ rctx = rctx, out = rctx:response_new() }, { __index = t })
         return function(r) return answer(mine, r, ttl) end

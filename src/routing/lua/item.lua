@@ -1,7 +1,7 @@
 -- Items as they travel between servers: how they are asked for, read, put, and which cas id they carry. Worker VM.
 -- Does not decide when (coherent.lua, failover.lua).
 local state = memcached_proxy
-local match, sub, format = string.match, string.sub, string.format
+local match, find, sub, format = string.match, string.find, string.sub, string.format
 
 -- a request of our own
 function M.request(line, value) return mcp.request(line .. "\r\n", value) end
@@ -12,6 +12,16 @@ function M.ask_item(key, b) return M.request("mg " .. key .. b .. " v f t c u") 
 function M.ask_id(key, b) return M.request(b == "" and "me " .. key or "mg " .. key .. b .. " c u") end
 function M.remove_key(key, b) return M.request("md " .. key .. b) end
 function M.remove_id(key, b, id) return M.request("md " .. key .. b .. " C" .. id) end
+
+-- the answer to ask_item -> the request that gives back the token that it took from a client, or nil if it took none
+function M.give_back(res, key, b)
+    local line = res and res:hit() and " " .. (res:line() or "") or ""
+    local id = find(line, " W") and find(line, " X") and match(line, " c(%d+)")
+    return id and M.request("md " .. key .. b .. " I C" .. id .. " E" .. id) or nil
+end
+
+-- what a counter's copy has beside its number
+function M.ask_counter(key, b) return M.request("mg " .. key .. b .. " f s c u") end
 
 -- the answer to ask_id -> the id, or nil for a miss
 function M.id_of(res) return res:hit() and match(res:line() or "", "%f[%w]c[as=]*(%d+)") end
@@ -28,6 +38,18 @@ function M.item(res)
     local value, ttl = sub(raw, at), match(line, " t(%-?%d+)")
     if match(line, " [WXZ]") or ttl == "0" or #value ~= size + 2 then return nil end
     return { value = value, size = size, flags = match(line, " f(%d+)"), ttl = ttl, id = match(line, " c(%d+)") }
+end
+
+-- a number that was counted in place under `id` -> as M.item, or nil if it was not: a number that gets another length, or
+-- that somebody reads just then, becomes a new item, to which 1.6.45 gives an id of its own.
+-- res: the answer to `ma .. v t`; after: to ask_id, behind it; copy: to ask_counter, of the version before
+function M.counted(res, after, copy, id)
+    local ttl, value = match(res and res:raw_string() or "", "^VA %d+ t(%-?%d+)[^\r\n]*\r\n(%d+)\r\n$")
+    local line = copy:line()
+    if not value or ttl == "0" or not after or M.id_of(after) ~= id or match(line, "%f[%w]s(%d+)") ~= tostring(#value) then
+        return nil
+    end
+    return { value = value .. "\r\n", size = #value, flags = match(line, "%f[%w]f(%d+)"), ttl = ttl, id = id }
 end
 
 -- the request that puts an item in the place that condition (" C<id>", " ME" for an empty one) tells, its lifetime and

@@ -42,6 +42,7 @@ local function compare(t, x, key, b)
     local found, seen = t:got(item_ticket), t:got(id_ticket)
     if not found or not seen or not found:ok() or not seen:ok() then return false end
     local item, there = M.item(found), M.id_of(seen)
+    t:give_back(found, source, key, b)
     if item and item.id == there then return true end
     if item then return put(t, key, b, item, source, x, there) end
     if not there then return true end
@@ -153,7 +154,8 @@ function Copies:complete(key, b, list)
     local source, lacking = survey(self, key, b, list)
     if not source or #lacking == 0 then return "done" end
     local res = self:try(M.ask_item(key, b), source)
-    local item = res and M.item(res)
+    local item = M.item(res)
+    self:give_back(res, source, key, b)
     if not item then return "done" end
     if mono() - start > M.DELTA then return "late" end
     for _, x in ipairs(lacking) do put(self, key, b, item, source, x, nil) end

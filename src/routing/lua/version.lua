@@ -20,24 +20,45 @@ local function resume(t, q, p, ticket, key, b, id)
     return t:ask(q, p)
 end
 
--- sends the command to authority p, and the looks around it, in one go
+-- a copy of the version that authority p had; there is none where p's was stale, because stale items are not copied
+local function copy_of(seen, p)
+    local id = id_at(seen[p])
+    for x, res in pairs(seen) do
+        if id and x ~= p and id_at(res) == id and not string.find(res:line(), " X") then return res end
+    end
+end
+
+-- sends the command to authority p, and the looks around it, in one go. No mg behind a command that counts: if its answer
+-- is a CLIENT_ERROR, that of the mg is lost with the connection, and the token that it took from a client too.
 local function together(t, q, p, list, key, b, how)
-    local looks, cmd, fresh = {}, nil, nil
+    local looks, cmd, item, after = {}, nil, nil, nil
     for i = 1, #list do
         local x = list[i]
-        if #list > 1 and t:clean(x) then looks[x] = t:send(M.ask_id(key, b), x) end
+        local look = how.fresh == "number" and x ~= p and M.ask_counter or M.ask_id
+        if #list > 1 and t:clean(x) then looks[x] = t:send(look(key, b), x) end
     end
     cmd = t:send(q, p)
-    if how.fresh then fresh = t:send(M.ask_item(key, b), p) end
+    if how.fresh == "item" then item = t:send(M.ask_item(key, b), p)
+    elseif how.fresh == "number" then after = t:send(M.ask_id(key, b), p) end
     t:wait()
     local seen = {}
-    for x, ticket in pairs(looks) do seen[x] = t:got(ticket) end
-    return cmd, seen, t:got(fresh)
+    for x, ticket in pairs(looks) do
+        seen[x] = t:got(ticket)
+        if x ~= p then t:give_back(seen[x], x, key, b) end
+    end
+    if item then
+        local res = t:got(item)
+        t:give_back(res, p, key, b)
+        return cmd, seen, M.item(res)
+    end
+    local copy = after and copy_of(seen, p)
+    return cmd, seen, copy and M.counted(t:got(cmd), t:got(after), copy, how.id)
 end
 
 -- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q must not run twice; fresh =
--- true if the item as it is afterwards is wanted. -> nil if no server answers; nil, true if the outcome can't be known; else { res, p = the authority, seen = what
--- servers held before, by server, fresh, done = true if res is that of `mg key v c u` }
+-- "item" if the item as it is afterwards is wanted, "number" if q is a `ma .. v t`. -> nil if no server answers; nil, true
+-- if the outcome can't be known; else { res, p = the authority, seen = what servers held before, by server, fresh = that
+-- item, where it was seen on the way, done = true if res is that of `mg key v c u` }
 function Copies:decide(q, list, key, b, how)
     local p = self:lead(list)
     if not p then return nil end
@@ -59,6 +80,12 @@ function Copies:decide(q, list, key, b, how)
         res = now and self:ask(q, p)
     end
     return { res = res, p = p, seen = seen, fresh = fresh, done = done }
+end
+
+-- res: what server x answered to a look of ours. A stale item's token is a client's.
+function Copies:give_back(res, x, key, b)
+    local q = M.give_back(res, key, b)
+    if q then self:ask(q, x) end
 end
 
 -- sends the new version to the copies in `pending` -> those that refused it, those that had nothing before

@@ -90,13 +90,13 @@ const DOCUMENTED: [Documented; 7] = [
         },
     },
     Documented {
-        what: "mg of an item to refresh (W, Z, X), in fastest, failover or with a binary key: who is told to refresh it",
-        why: "in fastest the token is the one copy's that was asked; else a look of our own may take the client's token: \
-              failover's is an mg, and so is the cluster's for a binary key, because 1.6.45's me finds none",
+        what: "mg of an item to refresh (W, Z, X), in fastest or with a binary key: who is told to refresh it",
+        why: "in fastest the token is the one copy's that was asked; with a binary key a look of our own may take the \
+              client's token, because it is an mg: 1.6.45's me finds no binary key",
         harmless: false,
         applies: |command, reads, plain, ours| {
             let token = ["W", "Z", "X"];
-            (reads != Reads::Authority || command.has("b"))
+            (reads == Reads::AnyCopy || command.has("b"))
                 && command.verb() == "mg"
                 && same(&without(plain, &token), &without(ours, &token))
         },
