@@ -6,19 +6,20 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
-use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::Store;
-use kube::runtime::{WatchStreamExt as _, reflector, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client};
 use serde_json::json;
+use tokio::time::MissedTickBehavior;
 
 use super::clusters::Clusters;
+use super::injected::{Injected, InjectedPods, Metadata};
 use super::lease::Leadership;
 use super::trouble::Trouble;
 use crate::names::{annotation, label};
@@ -31,11 +32,10 @@ const EVERY: Duration = Duration::from_secs(1);
 const POLICY_EVERY: u32 = 10;
 /// A pod that was written is not looked at again before the watch must have seen the write.
 const SETTLED: Duration = Duration::from_secs(30);
+/// Pause between two lines that say how many pods are behind.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// The policy and its binding have one name.
 const POLICY: &str = "memcached-injector-pods";
-
-/// All that we need of a pod: the API server sends no more.
-type Metadata = PartialObjectMeta<Pod>;
 
 /// Whether and how fast.
 #[derive(Debug, Clone, Copy)]
@@ -46,9 +46,12 @@ pub struct Rate {
 
 /// Follows for ever, while this replica leads.
 pub async fn keep(client: Client, clusters: Clusters, mut leadership: Leadership, rate: Rate, metrics: Metrics) {
+    // 0 is a statement too.
+    drop(metrics.pods_followed.get_or_create(&ResultLabels { result: "ok" }));
     let mut follower = Follower {
         trouble: Trouble::of("follow", metrics.clone()),
         written: HashMap::new(),
+        told: None,
         client,
         clusters,
         rate,
@@ -67,38 +70,43 @@ struct Follower {
     metrics: Metrics,
     trouble: Trouble,
     /// By uid: what was written and when, until the watch must have seen it.
-    written: HashMap<String, (String, Instant)>,
+    written: HashMap<String, (Arc<str>, Instant)>,
+    /// How many pods were said to be behind, and when.
+    told: Option<(usize, Instant)>,
 }
 
 /// A pod whose configuration is not what it should be.
-struct Behind {
-    pod: std::sync::Arc<Metadata>,
-    current: String,
-    wanted: String,
+struct Behind<'a> {
+    uid: &'a str,
+    pod: &'a Injected,
+    wanted: Arc<str>,
 }
 
 impl Follower {
     /// Watches only while leading, so that the other replicas cost the API server nothing.
     async fn while_leading(&mut self, leadership: &Leadership) {
-        let (store, writer) = reflector::store::<Metadata>();
+        let mut pods = InjectedPods::default();
         let wanted = watcher::Config::default().labels(&format!("{}=true", label::INJECTED));
-        let watch = watcher(Api::<Metadata>::all(self.client.clone()), wanted)
-            .default_backoff()
-            .modify(keep_what_is_ours)
-            .reflect(writer);
+        let watch = watcher(Api::<Metadata>::all(self.client.clone()), wanted).default_backoff();
         let mut watch = pin!(watch);
         let mut tick = tokio::time::interval(EVERY);
+        // A round that took long must not be made up for by several at once: the rate is a bound.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut round, mut guarded) = (0_u32, false);
         while leadership.is_leading() {
             // Cancel safe: an event that was not taken stays in the stream, a tick that was missed comes at once.
             tokio::select! {
-                Some(event) = watch.next() => { self.trouble.note("running pods keep the configuration that they have", event); }
+                Some(event) = watch.next() => {
+                    if let Some(event) = self.trouble.note("running pods keep the configuration that they have", event) {
+                        pods.take(event);
+                    }
+                }
                 _ = tick.tick() => {
                     if round.is_multiple_of(POLICY_EVERY) {
                         guarded = self.is_guarded().await;
                     }
                     round = round.wrapping_add(1);
-                    self.round(&store, guarded).await;
+                    self.round(&pods, guarded).await;
                 }
             }
         }
@@ -106,12 +114,13 @@ impl Follower {
         self.metrics.pods_injected.set(0);
     }
 
-    async fn round(&mut self, store: &Store<Metadata>, guarded: bool) {
+    async fn round(&mut self, pods: &InjectedPods, guarded: bool) {
         self.written.retain(|_, (_, when)| when.elapsed() < SETTLED);
-        let behind = self.behind(store);
-        self.metrics.pods_injected.set(i64::try_from(store.len()).unwrap_or(i64::MAX));
+        let behind = self.behind(pods);
+        self.metrics.pods_injected.set(i64::try_from(pods.len()).unwrap_or(i64::MAX));
         self.metrics.pods_behind.set(i64::try_from(behind.len()).unwrap_or(i64::MAX));
         if !guarded {
+            self.tell_how_many_are_behind(behind.len());
             return;
         }
         for pod in behind.into_iter().take(self.rate.per_second as usize) {
@@ -119,8 +128,7 @@ impl Follower {
             self.metrics.pods_followed.get_or_create(&ResultLabels::of(&result)).inc();
             match result {
                 Ok(()) => {
-                    let uid = pod.pod.uid().unwrap_or_default();
-                    self.written.insert(uid, (pod.wanted, Instant::now()));
+                    self.written.insert(pod.uid.to_owned(), (pod.wanted, Instant::now()));
                 }
                 // Gone, or changed meanwhile: the watch will say what it is now.
                 Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 422 => {}
@@ -132,30 +140,45 @@ impl Follower {
         }
     }
 
-    fn behind(&self, store: &Store<Metadata>) -> Vec<Behind> {
+    /// For who has turned following off, or has no policy: at once when it begins, then once a minute.
+    fn tell_how_many_are_behind(&mut self, behind: usize) {
+        let is_news = match self.told {
+            None => behind > 0,
+            Some((told, when)) => told != behind && (told == 0 || behind == 0 || when.elapsed() >= TELL_EVERY),
+        };
+        if is_news {
+            tracing::warn!(behind, "running pods have another configuration than they should, and are not followed");
+            self.told = Some((behind, Instant::now()));
+        }
+    }
+
+    fn behind<'a>(&self, pods: &'a InjectedPods) -> Vec<Behind<'a>> {
         let topology = self.clusters.current();
-        let pods = store.state().into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        pods.filter_map(|pod| {
-            let current = pod.annotations().get(annotation::PROXY_CONFIG)?.clone();
+        // Thousands of pods have a handful of configurations.
+        let mut known = HashMap::<&str, Option<Arc<str>>>::new();
+        let mut behind = Vec::new();
+        for (uid, pod) in pods.iter() {
             // What another release wrote, or nobody of ours, or for a cluster that is gone, stays.
-            let wanted = config::follow(&current, &topology).ok()?;
-            let is_written = self.written.get(&pod.uid()?).is_some_and(|(written, _)| *written == wanted);
-            (wanted != current && !is_written).then_some(Behind { pod, current, wanted })
-        })
-        .collect()
+            let follow = || config::follow(&pod.config, &topology).ok().map(Arc::from);
+            let Some(wanted) = known.entry(&*pod.config).or_insert_with(follow) else { continue };
+            let is_written = self.written.get(uid).is_some_and(|(written, _)| written == wanted);
+            if *wanted != pod.config && !is_written {
+                behind.push(Behind { uid, pod, wanted: wanted.clone() });
+            }
+        }
+        behind
     }
 
     /// With a `test` of what was read, so that nobody's change is overwritten.
-    async fn write(&self, behind: &Behind) -> Result<(), kube::Error> {
+    async fn write(&self, behind: &Behind<'_>) -> Result<(), kube::Error> {
         let path = format!("/metadata/annotations/{}", annotation::PROXY_CONFIG.replace('/', "~1"));
         let operations = json!([
-            {"op": "test", "path": path, "value": behind.current},
-            {"op": "replace", "path": path, "value": behind.wanted},
+            {"op": "test", "path": path, "value": &*behind.pod.config},
+            {"op": "replace", "path": path, "value": &*behind.wanted},
         ]);
         let patch = Patch::Json::<()>(serde_json::from_value(operations).map_err(kube::Error::SerdeError)?);
-        let namespace = behind.pod.namespace().unwrap_or_default();
-        let api = Api::<Pod>::namespaced(self.client.clone(), &namespace);
-        api.patch_metadata(&behind.pod.name_any(), &PatchParams::default(), &patch).await?;
+        let api = Api::<Pod>::namespaced(self.client.clone(), &behind.pod.namespace);
+        api.patch_metadata(&behind.pod.name, &PatchParams::default(), &patch).await?;
         Ok(())
     }
 
@@ -176,12 +199,4 @@ impl Follower {
         let what = "running pods are not followed, because the ValidatingAdmissionPolicy memcached-injector-pods is not in force";
         self.trouble.note(what, found.await).is_some()
     }
-}
-
-/// 5,000 pods with everything that tools write on them would not be a small webhook any more.
-fn keep_what_is_ours(pod: &mut Metadata) {
-    pod.managed_fields_mut().clear();
-    pod.metadata.owner_references = None;
-    pod.labels_mut().clear();
-    pod.annotations_mut().retain(|key, _| key == annotation::PROXY_CONFIG);
 }

@@ -28,14 +28,17 @@ pub(super) async fn beat(
     metrics: Metrics,
 ) {
     let api = Api::<Lease>::namespaced(client, &replica.namespace);
-    let mut trouble = Trouble::of("heartbeat", metrics);
+    let mut trouble = Trouble::of("heartbeat", metrics.clone());
     loop {
         let (ready, ca) = (readiness.may_be_called(), serving_ca.borrow_and_update().clone());
         let beat = Beat { address: replica.address, ready, serving_ca: ca };
         let sent = send(&api, &replica, &beat).await;
         let what = "no heartbeat could be sent: without it this replica is taken out of the Service by the leader";
-        if trouble.note(what, sent).is_some() && ready {
-            readiness.set_announced();
+        if trouble.note(what, sent).is_some() {
+            metrics.api_server_last_answer.set(time::OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9);
+            if ready {
+                readiness.set_announced();
+            }
         }
         // Cancel safe: each of them only waits. Whichever ends first, what is sent next is read anew.
         tokio::select! {

@@ -7,7 +7,8 @@
 //! | replica.rs, heartbeat.rs, replicas.rs | who the replicas are; this one's heartbeat; hearing the others |
 //! | lease.rs | who leads; every loop that writes what the replicas share asks it |
 //! | endpoints.rs | the replicas that the Service sends requests to |
-//! | ring.rs, follow.rs | the rings of the caches; running pods' configurations, as clusters change |
+//! | ring.rs | the rings of the caches |
+//! | injected.rs, follow.rs | the injected pods; their configurations, as clusters change |
 //! | certificates/ | CA, serving certificate, caBundle; or the operator's own files |
 //! | upkeep.rs | starts them in order |
 //! | watch.rs, trouble.rs | one watch; one task's errors |
@@ -17,6 +18,7 @@ pub mod clusters;
 mod endpoints;
 pub mod follow;
 mod heartbeat;
+mod injected;
 pub mod lease;
 pub mod libraries;
 pub mod namespaces;

@@ -49,7 +49,7 @@ pub struct WatchLabels {
 /// Labels of an upkeep task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TaskLabels {
-    /// `lease`, `heartbeat`, `endpoints`, `certificate` or `ca-bundle`.
+    /// `lease`, `heartbeat`, `endpoints`, `certificate`, `ca-bundle`, `ring` or `follow`.
     pub task: &'static str,
 }
 
@@ -81,6 +81,8 @@ pub struct Metrics {
     pub leading: Gauge,
     /// Replicas that the leader has put among the Service's endpoints.
     pub endpoints: Gauge,
+    /// When the API server last answered this replica's heartbeat.
+    pub api_server_last_answer: Timestamp,
     /// Errors of a watch.
     pub watch_errors: Family<WatchLabels, Counter>,
     /// When a watch last said anything.
@@ -115,6 +117,7 @@ impl Metrics {
             endpoints: Gauge::default(),
             certificate_expiry: Timestamp::default(),
             ca_bundle_patches: Family::default(),
+            api_server_last_answer: Timestamp::default(),
             watch_errors: Family::default(),
             watch_last_event: Family::default(),
             namespaces_mislabelled: Gauge::default(),
@@ -154,6 +157,11 @@ impl Metrics {
             "ca_bundle_patches",
             "Webhook configurations given the caBundle, by result",
             self.ca_bundle_patches.clone(),
+        );
+        r.register(
+            "api_server_last_answer_timestamp_seconds",
+            "When the API server last answered this replica, which it does every second",
+            self.api_server_last_answer.clone(),
         );
         r.register("watch_errors", "Errors of a watch, by resource", self.watch_errors.clone());
         r.register(

@@ -49,10 +49,14 @@ impl Bed {
 
     /// The same with that many nodes.
     pub(crate) fn without_webhook_on(nodes: usize) -> Bed {
+        Bed::of_manifests(nodes, &workspace_root().join("manifests"))
+    }
+
+    /// The same with other manifests.
+    pub(crate) fn of_manifests(nodes: usize, manifests: &Path) -> Bed {
         let control_plane = ControlPlane::start().unwrap();
         let kwok = Kwok::start(&control_plane, nodes).unwrap();
         let bed = Bed { injector: None, _kwok: kwok, control_plane };
-        let manifests = workspace_root().join("manifests");
         let applied = bed.kubectl(&["apply", "-k", manifests.to_str().unwrap()]);
         assert!(applied.ok, "{}", applied.err);
         bed

@@ -1,9 +1,11 @@
 //! Several replicas of the webhook, and which of them leads. Owns starting them; each ends when it is dropped.
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testbed::parts::injector::{Injector, addresses, endpoint_slices, wait_until_admitting};
+use testbed::parts::injector::{self, Injector, addresses, endpoint_slices, wait_until_admitting};
 use testbed::wait::{Look, until};
 
 use crate::bed::{BOUND, Bed, is_injected, pod};
@@ -23,6 +25,17 @@ impl Bed {
         replicas
     }
 
+    /// A file with the CA of the webhook's certificate, as the Secret has it.
+    pub(crate) fn webhook_ca(&self) -> PathBuf {
+        let template = "go-template={{index .data \"ca.crt\" | base64decode}}";
+        let said =
+            self.kubectl(&["get", "secret", "memcached-injector-tls", "-n", "memcached-injector", "-o", template]);
+        assert!(said.ok, "{}", said.err);
+        let file = self.control_plane.folder().join("webhook-ca.crt");
+        std::fs::write(&file, said.out).unwrap();
+        file
+    }
+
     /// Waits until exactly these replicas are the Service's endpoints; returns how long it took.
     pub(crate) fn wait_for_endpoints(&self, replicas: &[&Injector]) -> Duration {
         let start = Instant::now();
@@ -37,9 +50,11 @@ impl Bed {
     }
 }
 
-/// The binary under test.
-pub(crate) fn binary() -> &'static std::path::Path {
-    std::path::Path::new(env!("CARGO_BIN_EXE_memcached-injector"))
+/// The binary under test: cargo's, or the one that `MEMCACHED_INJECTOR` names (a release build takes less memory).
+pub(crate) fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_memcached-injector"));
+    BINARY.get_or_init(|| std::env::var_os(injector::BINARY).map_or_else(built, PathBuf::from))
 }
 
 /// A number among a replica's metrics, 0 when there is none of that name (labels included).

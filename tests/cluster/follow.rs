@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use testbed::wait::{Look, until};
 
 use crate::bed::{BOUND, Bed, pod, template};
+use crate::fleet::metric;
 
 const SET: &str = "/apis/apps/v1/namespaces/cache/statefulsets/memcached";
 
@@ -110,6 +111,26 @@ fn running_pods_follow_a_cluster_that_grows_and_shrinks() {
     bed.wait_for("the ring to grow again", SET, |set| ring(set) == (4, 4));
     counted_behind(&bed, 31);
     pods(&bed, &shop, "all of them still on three", |pod| servers(pod) == 3);
+}
+
+#[test]
+fn following_that_is_turned_off_says_how_many_pods_are_behind() {
+    let bed = Bed::without_webhook_on(5);
+    let replica = bed.replica(&["--follow-rate", "0"]);
+    let shop = bed.namespace(json!({}), json!({}));
+    for name in ["a", "b", "c"] {
+        bed.created(&pod(&shop, name, json!({"memcached.io/mode": "replicated"})));
+    }
+    bed.wait_for("the first ring", SET, |set| ring(set) == (1, 3));
+    scale(&bed, 4);
+    bed.wait_for("the ring to grow", SET, |set| ring(set) == (2, 4));
+    let told = replica.process().wait_for_line("are not followed", BOUND).unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["fields"]["behind"], 3, "{told}");
+    assert!((metric(&replica, "pods_behind") - 3.0).abs() < 0.5);
+    for name in ["a", "b", "c"] {
+        assert_eq!(servers(&bed.get(&format!("/api/v1/namespaces/{shop}/pods/{name}"))), 3, "{name}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@
 mod admission;
 mod bed;
 mod cert_manager;
+mod clock;
+mod documented;
 mod environment;
 mod fleet;
 mod follow;
@@ -17,5 +19,6 @@ mod outage;
 mod replicas;
 mod rights;
 mod rotation;
+mod topology;
 mod trust;
 mod workloads;

@@ -89,7 +89,7 @@ impl Certificates {
         store.wait_until_ready().await?;
         let mut trouble = Trouble::of("certificate", metrics.clone());
         let first = loop {
-            match first(&store, &api, &secret_name, &names, &around.leadership, ageing).await {
+            match first(&store, &api, &secret_name, &names, &around, ageing).await {
                 Ok(Some(stored)) => break stored,
                 Ok(None) => {}
                 Err(error) => {
@@ -148,7 +148,7 @@ impl Certificates {
         } else {
             Ok(())
         };
-        self.troubles[0].note("the last good certificate goes on serving", followed.and(led));
+        self.troubles[0].note("the last good certificate goes on serving", led.and(followed));
         if self.around.leadership.is_leading() {
             self.publish().await;
         }
@@ -252,7 +252,7 @@ async fn first(
     api: &Api<Secret>,
     name: &str,
     names: &[String],
-    leadership: &Leadership,
+    around: &Around,
     ageing: Ageing,
 ) -> anyhow::Result<Option<Stored>> {
     let now = OffsetDateTime::now_utc();
@@ -269,9 +269,11 @@ async fn first(
     } else {
         "it is not there".to_owned()
     };
-    if !leadership.is_leading() {
+    if !around.leadership.is_leading() {
         anyhow::bail!("Secret {name}: {why}; waiting for the leader to make it");
     }
+    // What is there may be expired by a wrong clock only.
+    clock::check(&around.client).await?;
     tracing::info!(secret = name, why, "making the CA and the serving certificate");
     let made = rotation::first(names, ageing.lives, now)?;
     store(api, secret.as_deref(), name, &made, false).await?;

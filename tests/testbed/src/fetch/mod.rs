@@ -69,6 +69,8 @@ pub struct Binaries {
     pub kube_scheduler: PathBuf,
     /// The command line client.
     pub kubectl: PathBuf,
+    /// What the API server calls itself, such as 1.36.3; `None` when it is not known, because somebody else built it.
+    pub version: Option<&'static str>,
 }
 
 /// The control plane's programs: each from `KUBEBUILDER_ASSETS` where it is there, otherwise all built once (about seven
@@ -92,7 +94,8 @@ pub fn kubernetes() -> Result<Binaries> {
     }
     match <[PathBuf; 5]>::try_from(paths) {
         Ok([etcd, kube_apiserver, kube_controller_manager, kube_scheduler, kubectl]) => {
-            Ok(Binaries { etcd, kube_apiserver, kube_controller_manager, kube_scheduler, kubectl })
+            let version = if env::var_os(ASSETS).is_some() { None } else { Some(release()?.version) };
+            Ok(Binaries { etcd, kube_apiserver, kube_controller_manager, kube_scheduler, kubectl, version })
         }
         Err(paths) => bail!("expected {} programs, found {paths:?}", names.len()),
     }

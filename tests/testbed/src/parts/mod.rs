@@ -2,6 +2,7 @@
 //! (frozen, stopped) undoes itself when its guard is dropped.
 
 mod carry;
+pub mod clock;
 pub mod control_plane;
 pub mod injector;
 pub mod kubelet;

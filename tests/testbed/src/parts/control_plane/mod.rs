@@ -88,6 +88,7 @@ impl ControlPlane {
         let etcd = start_etcd(&binaries, &folder, &ports, &place)?;
         let admin = https::Client::tls(api, &place.listen.to_string(), &secrets.ca)?.with_token(&secrets.admin_token);
         let api_server = start_api_server(&binaries, &folder, &ports, &secrets, &place, &admin)?;
+        check_version(&admin, binaries.version)?;
         let controller_manager = start_controller_manager(&binaries, &folder, &secrets, &place)?;
         let scheduler = Spec::new("kube-scheduler", &binaries.kube_scheduler)
             .arg("--kubeconfig")
@@ -305,6 +306,17 @@ fn start_controller_manager(
         .args(["--kube-api-qps=200", "--kube-api-burst=300"])
         .grace(Duration::ZERO);
     place.put(spec).spawn(folder.path())
+}
+
+/// A test that is for one release of Kubernetes proves nothing on another.
+fn check_version(admin: &https::Client, wanted: Option<&str>) -> Result<()> {
+    let (_, version) = admin.get("/version")?;
+    match wanted {
+        Some(wanted) if !version.contains(&format!("\"v{wanted}\"")) => {
+            bail!("the API server is to be Kubernetes {wanted}, and says {version}")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A look that is ready when a GET answers 200.
