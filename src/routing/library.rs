@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 /// The configuration formats that this library reads; `data.lua` refuses any other.
-pub const FORMATS: RangeInclusive<u32> = 1..=1;
+pub const FORMATS: RangeInclusive<u32> = 1..=2;
 
 /// Characters of the SHA-256 that name a library: 40 bits, plenty to tell a few dozen versions apart.
 const HASH_CHARS: usize = 10;
@@ -16,7 +16,7 @@ const HASH_CHARS: usize = 10;
 const FIRST_LINE: &str = "-- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.\n";
 
 /// In the order in which Lua must see them: whoever uses a name of the shared table at load time comes after its file.
-const FILES: [(&str, &str); 17] = [
+const FILES: [(&str, &str); 19] = [
     ("shared.lua", include_str!("lua/shared.lua")),
     ("data.lua", include_str!("lua/data.lua")),
     ("reload.lua", include_str!("lua/reload.lua")),
@@ -27,6 +27,8 @@ const FILES: [(&str, &str); 17] = [
     ("copies.lua", include_str!("lua/copies.lua")),
     ("view.lua", include_str!("lua/view.lua")),
     ("lease.lua", include_str!("lua/lease.lua")),
+    ("ring.lua", include_str!("lua/ring.lua")),
+    ("move.lua", include_str!("lua/move.lua")),
     ("marks.lua", include_str!("lua/marks.lua")),
     ("repair.lua", include_str!("lua/repair.lua")),
     ("version.lua", include_str!("lua/version.lua")),
@@ -192,7 +194,7 @@ mod tests {
         let library = library();
         assert!(library.text.starts_with("-- memcached-injector"), "{}", library.text);
         // a ConfigMap may have 1 MiB; this keeps growth a decision
-        assert!(library.text.len() <= 44 * 1024, "the library has {} bytes", library.text.len());
+        assert!(library.text.len() <= 60 * 1024, "the library has {} bytes", library.text.len());
         assert_eq!(library.hash.len(), HASH_CHARS);
         assert_eq!(config_map_name(), format!("memcached-proxy-{}", library.hash));
     }

@@ -4,7 +4,7 @@
 -- A handle can be used once in a request (waiting on it a second time hangs the client for ever), so each server has
 -- several, taken in order. What is queued together for a server leaves in that order. Everything queued is waited for at
 -- once: wait_cond counts all that is on its way, and an answer that failed meanwhile can't be waited for any more.
-local HANDLES <const>, ALONE <const> = 20, 4 -- for each server and request; where a key has one copy
+local HANDLES <const> = 20 -- for each server and request
 
 -- A CLIENT_ERROR in answer to anybody's request resets the connection that all requests of the worker share, and they
 -- fail at once. So a quick failure is tried again, a slow one (the server hangs) is not. Microseconds.
@@ -13,7 +13,7 @@ local TRIES <const> = 3
 local ANY = mcp.WAIT_ANY
 
 local Copies = {}
-M.Copies = Copies -- lease.lua, marks.lua, repair.lua and version.lua add to it
+M.Copies = Copies -- lease.lua, ring.lua, move.lua, marks.lua, repair.lua and version.lua add to it
 
 -- did the server answer at all? (SERVER_ERROR and CLIENT_ERROR from it are answers)
 function M.answered(res) return res and (res:ok() or res:raw_string() ~= nil) end
@@ -120,26 +120,25 @@ local function reset(t)
 end
 
 -- one route over `pools`, numbered as order.lua does. commands: class -> function(t, r, cmd, key, list), t as above.
--- view: of lease.lua, or nil where every server is trusted. Called once a reload.
-function M.copies(pools, order, copies, commands, name, view)
+-- view: of lease.lua. Called once a reload.
+function M.copies(pools, commands, name, view)
     local fgen = mcp.funcgen_new()
-    local fixed = { H = {}, order = order, replies = M.replies() }
+    local fixed = { H = {}, replies = M.replies() }
     for method, body in pairs(Copies) do fixed[method] = body end
     for x, pool in ipairs(pools) do
         fixed.H[x] = {}
-        for n = 1, copies > 1 and HANDLES or ALONE do fixed.H[x][n] = fgen:new_handle(pool) end
+        for n = 1, HANDLES do fixed.H[x][n] = fgen:new_handle(pool) end
     end
-    for field, value in pairs(view or {}) do fixed[field] = value end
+    for field, value in pairs(view) do fixed[field] = value end
     fgen:ready({ n = name, u = 1, f = function(rctx)
         local t = context(rctx, fixed)
         return function(r)
             reset(t)
             local cmd, key = r:command(), r:key()
-            local act, list = commands[M.class(r, cmd)], order(key)
-            if not view then return act(t, r, cmd, key, list) end
+            local class = M.class(r, cmd)
             t:enter()
-            local res = act(t, r, cmd, key, list)
-            t:leave(M.class(r, cmd) ~= M.READ)
+            local res = t:serve(r, cmd, key, class, commands[class])
+            t:leave(class ~= M.READ)
             return res
         end
     end })

@@ -1,6 +1,7 @@
 -- Reads and checks the configuration: one Lua table constructor, data only. Configuration VM.
 -- Does not say where the text comes from (reload.lua) nor what is made of it (main.lua).
-local FORMAT <const> = 1
+-- Format 1 has no `servers`: all that are listed count.
+local OLDEST <const>, NEWEST <const> = 1, 2
 
 -- true if the text is comments, one table constructor, and nothing that could run: no parenthesis, no operator
 local function only_data(text)
@@ -68,9 +69,19 @@ local CHECKS = {
             end
         end
     end,
+    servers = function(conf, v)
+        if conf.format == 1 then
+            if v ~= nil then fail("servers", "unknown in format 1") end
+            conf.servers = #conf.replicas[1]
+            return
+        end
+        local most = math.maxinteger
+        for _, servers in ipairs(conf.replicas) do most = math.min(most, #servers) end
+        integer("servers", v, 1, most)
+    end,
     copies = function(conf, v)
         if #conf.replicas > 1 then integer("copies", v, #conf.replicas, #conf.replicas)
-        else integer("copies", v, 1, conf.mode == "sharded" and 1 or #conf.replicas[1]) end
+        else integer("copies", v, 1, conf.mode == "sharded" and 1 or conf.servers) end
     end,
     local_cache = function(conf, v)
         if conf.mode ~= "failover" then
@@ -83,14 +94,16 @@ local CHECKS = {
         for name in pairs(v) do if name ~= "server" and name ~= "ttl" then fail("local_cache." .. tostring(name), "unknown") end end
     end,
 }
--- `copies` reads `replicas` and `mode`, so the order counts
-local FIELDS = { "format", "mode", "cluster", "epoch", "consistency", "replicas", "copies", "local_cache" }
+-- one reads those before it, so the order counts
+local FIELDS = { "format", "mode", "cluster", "epoch", "consistency", "replicas", "servers", "copies", "local_cache" }
 
 local function check(conf)
     if type(conf) ~= "table" then error("is not one table constructor", 0) end
-    if conf.format ~= FORMAT then fail("format", shown(conf.format) .. " is not " .. FORMAT .. ", the only one this library reads") end
+    if math.type(conf.format) ~= "integer" or conf.format < OLDEST or conf.format > NEWEST then
+        fail("format", shown(conf.format) .. " is none of " .. OLDEST .. " to " .. NEWEST .. ", which this library reads")
+    end
     for _, name in ipairs(FIELDS) do CHECKS[name](conf, conf[name]) end
-    for name in pairs(conf) do if not CHECKS[name] then fail(tostring(name), "unknown in format " .. FORMAT) end end
+    for name in pairs(conf) do if not CHECKS[name] then fail(tostring(name), "unknown in format " .. conf.format) end end
     return conf
 end
 

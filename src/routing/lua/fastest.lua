@@ -5,6 +5,7 @@ local GOOD = mcp.WAIT_GOOD
 
 -- a miss never wins over a hit, an error never over a miss
 local function read(t, r, cmd, key, list)
+    if #list == 1 then return M.coherent[M.READ](t, r, cmd, key, list) end
     local rctx, tickets, miss = t.rctx, {}, nil
     for i = 1, #list do tickets[i] = t:send(r, list[i]) end
     t.queued = 0
@@ -24,6 +25,7 @@ local function read(t, r, cmd, key, list)
 end
 
 local function store(t, r, cmd, key, list)
+    if #list == 1 then return M.coherent[M.STORE](t, r, cmd, key, list) end
     local q, _, form = M.translate(r, cmd)
     return M.best(t, r, cmd, t:all(q, list), list, form)
 end

@@ -1,6 +1,7 @@
 -- The view in force: which servers this proxy trusts, since when, until when. Worker VM.
 -- Reads `__mcp:v` from Q once a lease, only while there is traffic; keeps the ring and its own marks there as they should
--- be. Decides who leads a key. Does not decide when a server is lost or whole again (marks.lua, repair.lua).
+-- be, and says there what this proxy knows. Decides who leads a key. Does not decide which servers hold it (ring.lua) nor
+-- when one is lost or whole again (marks.lua, repair.lua).
 --
 -- Whoever sees a server's state change waits LEASE + GRACE before it uses another authority for that server's keys: by
 -- then every view from before has run out. In between its keys have no authority here, so requests for them wait.
@@ -10,18 +11,20 @@ local mono = mcp.time_mono_millis
 local FORCE <const> = M.LEASE + M.GRACE
 local EARLY <const> = 0.65 -- the part of a lease after which one request reads the view again
 local WATCH <const> = 3 -- size of Q
+local TELL <const>, TOLD <const> = 3000, 10 -- ms between two times that this proxy says what it knows; seconds that it counts
 local Copies = M.Copies
 
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again; force: when the last change is in force;
--- calm: no server is dirty and no change is pending; servers: records by their name in the view.
-local function memory(ring)
+-- calm: no server is dirty and no change is pending; tell: when to say what this proxy knows; servers: records by their
+-- name in the view; ring, next, turn, steady: see ring.lua.
+local function memory()
     if not state.view then
-        state.view = { valid = 0, early = 0, force = 0, calm = true, reading = 0, servers = {}, ring = ring, cas = {},
+        state.view = { valid = 0, early = 0, force = 0, tell = 0, calm = true, reading = 0, servers = {}, cas = {},
             me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
             hits = 0, every = 1, later = {}, tends = 0 }
+        state.view.name = os.getenv("MEMCACHED_PROXY_ID") or state.view.me
     end
-    if ring.epoch > state.view.ring.epoch then state.view.ring = ring end
     return state.view
 end
 
@@ -44,21 +47,26 @@ local function watched(replicas)
     return q
 end
 
--- what a route needs to know whom to trust; nil for keys with one copy. Called once a reload.
+-- what a route needs to know where keys are and whom to trust: memory, V (the same where servers are marked, nil in
+-- fastest), servers, q, knows (servers of the shortest list), orders (of keys, by the `place` of a ring). Called once a reload.
 function M.view(conf)
-    if conf.copies == 1 then return nil end
-    local V = memory({ epoch = conf.epoch, S = #conf.replicas[1], R = conf.copies, oS = 0, oR = 0 })
-    local servers = {}
+    local V, servers, knows = memory(), {}, math.maxinteger
     for r, list in ipairs(conf.replicas) do
         for i = 1, #list do servers[#servers + 1] = record(V, r .. "-" .. i) end
+        knows = math.min(knows, #list)
     end
-    V.valid = 0
-    return { V = V, servers = servers, q = watched(conf.replicas) }
+    local orders = setmetatable({}, { __index = function(all, place)
+        all[place] = M.order(conf.replicas, place & 0xffff, place >> 16)
+        return all[place]
+    end })
+    M.floor(V, M.ring(conf.epoch, conf.servers, conf.copies, 0, 0))
+    V.valid, V.tell = 0, 0
+    return { memory = V, V = conf.consistency == "coherent" and V or nil, servers = servers, q = watched(conf.replicas), knows = knows, orders = orders }
 end
 
 -- server `rec` is seen, or was made, dirty or clean
 function Copies:change(rec, dirty)
-    local V = self.V
+    local V = self.memory
     if mono() >= V.force then
         for _, other in pairs(V.servers) do other.was = other.dirty end
     end
@@ -77,7 +85,7 @@ end
 
 -- what member should hold, given what it holds -> marks, and whether that is something else
 local function corrected(V, view, known)
-    local want, marks, differs = mine(V), {}, view.repeated or not view.ring or view.ring.epoch < V.ring.epoch
+    local want, marks, differs = mine(V), {}, view.repeated or not view.ring or view.ring.epoch < (V.next or V.ring).epoch
     for _, mark in ipairs(view.ring and view.marks or known) do
         local name = mark.owner == V.me and mark.server or mark.owner == "all" and mark.server .. ".all"
         local state_wanted = name and want[name] or mark.owner ~= V.me and mark.state or nil
@@ -95,14 +103,21 @@ end
 
 -- writes the ring and the own marks to the members of Q that lack them, each by cas: two writers never undo each other
 function Copies:correct(seen, known)
-    local V = self.V
+    local V = self.memory
     for y, member in pairs(seen) do
         local marks, differs = corrected(V, member.view, known)
         if differs then
-            local text = M.print_view(V.ring, marks)
+            local text = M.print_view(V.next or V.ring, marks)
             local condition = member.cas and " C" .. member.cas or " ME"
             self:send(M.request(format("ms %s %d%s", M.VIEW, #text, condition), text .. "\r\n"), y)
         end
+    end
+    local now = mono()
+    if now >= V.tell then
+        V.tell = now + TELL
+        local text = format("%d %d", self.knows, V.ring.epoch)
+        local q = M.request(format("ms %s%s %d T%d", M.REGISTER, V.name, #text, TOLD), text .. "\r\n")
+        for _, y in ipairs(self.q) do self:send(q, y) end
     end
     self:wait()
 end
@@ -123,12 +138,11 @@ function Copies:read_view()
     return seen, answers
 end
 
--- all marks of all members, those of the first member first; the highest ring counts
-local function joined(V, q, seen)
+-- all marks of all members, those of the first member first
+local function joined(q, seen)
     local marks, dirty, rank = {}, {}, {}
     for _, y in ipairs(q) do
         local view = seen[y] and seen[y].view
-        if view and view.ring and view.ring.epoch > V.ring.epoch then V.ring = view.ring end
         for _, mark in ipairs(view and view.marks or {}) do
             local server = mark.server
             if not rank[server] then
@@ -153,13 +167,14 @@ end
 
 -- reads the view and takes it over
 function Copies:renew()
-    local V, start = self.V, mono()
+    local V, start = self.memory, mono()
     if V.reading > 0 and start - V.asked > 1000 then V.reading = 0 end -- a client left while its request was reading
     V.reading, V.asked = V.reading + 1, start
     local seen, answers = self:read_view()
     V.reading = math.max(V.reading - 1, 0)
-    local marks, dirty, rank = joined(V, self.q, seen)
+    local marks, dirty, rank = joined(self.q, seen)
     local ran_out, quiet = start >= V.valid, unwritten(V, seen)
+    M.adopt(V, self.q, seen, start, ran_out)
     for name, rec in pairs(V.servers) do
         local now_dirty = dirty[name] or rec.lost and not rec.ready or false
         if answers * 2 <= #self.q then now_dirty = now_dirty or rec.dirty end -- a minority can't clear anybody
@@ -193,13 +208,13 @@ end
 
 -- before a request: the view must be valid, and requests that wait for it stay in order
 function Copies:enter()
-    local V = self.V
+    local V = self.memory
     if mono() >= V.valid or V.reading > 0 and V.asked >= V.valid then self:renew() end
 end
 
 -- after a request: what it missed must be marked in force before a write is acknowledged, and there is work to ride along
 function Copies:leave(wrote)
-    local V = self.V
+    local V = self.memory
     if wrote and self.missed then self:in_force() end
     local now = mono()
     if now >= V.early and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
@@ -221,8 +236,7 @@ end
 
 local NONE = {}
 
--- the authority of the key whose servers are `list`, or nil if this request has tried them all. Waits while that is open.
-function Copies:lead(list)
+local function authority(self, list)
     local V, dead = self.V, self.dead
     if not V or V.calm then
         for i = 1, #list do if not dead[list[i]] then return list[i] end end
@@ -244,9 +258,16 @@ function Copies:lead(list)
     end
 end
 
+-- the authority of the key whose servers are `list`, or nil if this request has tried them all, or if these are no longer the
+-- key's servers (ring.lua). Waits while it is open.
+function Copies:lead(list)
+    local p = not self:has_left() and authority(self, list)
+    return p and not self:has_left() and p or nil
+end
+
 -- the last change is in force: is there anything left to look at for each request?
 function Copies:calm_down()
-    local V = self.V
+    local V = self.memory
     for _, rec in pairs(V.servers) do
         if rec.dirty then return end
     end
@@ -254,7 +275,7 @@ function Copies:calm_down()
 end
 
 -- is p still the authority? For who has to look twice.
-function Copies:leads(p, list) return self:lead(list) == p end
+function Copies:leads(p, list) return authority(self, list) == p end
 
 -- may x be read as a copy?
 function Copies:clean(x) return not self.dead[x] and not (self.V and self.servers[x].dirty) end

@@ -31,11 +31,8 @@ function mcp_config_pools() return M.load(mcp.start_arg, pools) end
 -- Worker VM, at start and at every reload.
 function mcp_config_routes(made)
     local conf = made.conf
-    local order = M.order(conf.replicas, conf.copies)
-    local fastest = conf.consistency == "fastest" and conf.copies > 1
-    local commands, view = M.coherent, nil
-    if fastest then commands = M.fastest else view = M.view(conf) end
-    local route = M.copies(made.pools, order, conf.copies, commands, conf.mode, view)
+    local commands = conf.consistency == "fastest" and M.fastest or M.coherent
+    local route = M.copies(made.pools, commands, conf.mode, M.view(conf))
     if conf.mode == "failover" then
         route = M.failover(made.near or mcp.internal_handler, route, conf.local_cache.ttl)
     end

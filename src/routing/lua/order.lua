@@ -31,38 +31,47 @@ function M.jump(hash, n)
     return bucket
 end
 
--- one list of servers: a key's copies are on i, i+1, .. of the list, i is the authority
-local function rotated(size, copies)
+-- one list, of which the first `size` count: a key's copies are on i, i+1, .. of those, i is the authority
+local function rotated(known, size, copies)
     local orders = {}
     for i = 0, size - 1 do
         local order = {}
-        for copy = 0, copies - 1 do order[copy + 1] = (i + copy) % size + 1 end
+        for copy = 0, math.min(copies, size) - 1 do
+            local x = (i + copy) % size + 1
+            if x > known then x, order.unknown = 0, true end
+            order[copy + 1] = x
+        end
         orders[i] = order
     end
     return function(key) return orders[M.jump(M.hash(key), size)] end
 end
 
--- several lists: one copy in each, at the same place where they are equally long; the hash says which list leads
-local function aligned(replicas)
-    local lists, first = #replicas, {}
+-- several lists: one copy in each, at the same place where they are equally long, and then the first `size` of each count;
+-- the hash says which list leads
+local function aligned(replicas, size)
+    local lists, first, even = #replicas, {}, true
     local before = 0
     for r, servers in ipairs(replicas) do
         first[r] = before + 1
         before = before + #servers
+        even = even and #servers == #replicas[1]
     end
     return function(key)
         local hash = M.hash(key)
         local lead, order = (hash >> 40) % lists, {}
         for r, servers in ipairs(replicas) do
-            order[(r - 1 - lead) % lists + 1] = first[r] + M.jump(hash, #servers)
+            local place = M.jump(hash, even and size or #servers)
+            if place >= #servers then order.unknown = true end
+            order[(r - 1 - lead) % lists + 1] = place < #servers and first[r] + place or 0
         end
         return order
     end
 end
 
--- replicas: lists of servers -> function(key) -> numbers of its servers, authority first. Servers are numbered through
--- all lists from 1. Nobody may change the tables it returns: requests share them.
-function M.order(replicas, copies)
-    if #replicas == 1 then return rotated(#replicas[1], copies) end
-    return aligned(replicas)
+-- replicas: lists of servers; size: how many of a list count, all if nil -> function(key) -> numbers of its servers, authority
+-- first. Servers are numbered through all lists from 1. Where one is not in the lists, its number is 0
+-- and `unknown` true. Nobody may change the tables it returns: requests share them.
+function M.order(replicas, copies, size)
+    if #replicas == 1 then return rotated(#replicas[1], size or #replicas[1], copies) end
+    return aligned(replicas, size or #replicas[1])
 end

@@ -26,7 +26,12 @@ end
 
 -- server x gets what the key's authority has -> is it done?
 local function compare(t, x, key, b)
-    local list, source = t.order(key), nil
+    local list, source, holds = t:servers_of(key), nil, false
+    for _, y in ipairs(list) do holds = holds or y == x end
+    if not holds then -- not any more
+        local gone = t:try(M.remove_key(key, b), x)
+        return gone and gone:ok()
+    end
     for _, y in ipairs(list) do
         if y ~= x and t:clean(y) then source = y break end
     end
@@ -100,7 +105,7 @@ function Copies:tend()
     if note and mono() >= note.at then
         table.remove(V.later, 1)
         V.later[note.key .. note.b], V.tends = nil, V.tends - 1
-        self:complete(note.key, note.b, self.order(note.key))
+        self:complete(note.key, note.b, self:servers_of(note.key))
     end
 end
 

@@ -32,6 +32,12 @@ function M.unreachable(t, r, cmd)
     return "SERVER_ERROR no cache server of this key answers\r\n"
 end
 
+-- the ring in force counts servers that this proxy does not know
+function M.behind(t, r)
+    if M.silent(r) then return word(t, r, mcp.MCMC_CODE_OK) end
+    return "SERVER_ERROR this proxy does not know the servers of the ring in force yet\r\n"
+end
+
 -- a write may have been done, and somebody has written since: to say anything else would be a guess
 function M.unknown(t, r)
     if M.silent(r) then return word(t, r, mcp.MCMC_CODE_OK) end

@@ -3,7 +3,7 @@
 -- epoch: of the ring in force; S servers and R copies of it; oS and oR those of the ring before, while both count, or 0.
 -- d: the owner, a proxy, can't reach that server or owes it writes. r: it no longer does, and the mark is about to go.
 -- server: "<list>-<place>", both from 1, so that it keeps its name when lists grow. owner: of lease.lua, or "all", which
--- only a controller takes away. Does not read, write nor judge it (lease.lua, marks.lua).
+-- only a controller takes away. Does not read, write nor judge it (lease.lua, ring.lua, marks.lua).
 local match, gmatch, format = string.match, string.gmatch, string.format
 
 M.VIEW = "__mcp:v"
@@ -11,6 +11,14 @@ M.VIEW = "__mcp:v"
 -- On every server from the cluster's first day, so a server without it has been emptied since: what it misses may be on
 -- other servers. Only a controller that has filled the server again puts it back.
 M.WHOLE = "__mcp:w"
+
+-- Who is active, and knows how much: `__mcp:p:<proxy>` = "<servers known> <epoch of the ring in force here>" on Q.
+M.REGISTER = "__mcp:p:"
+
+-- epoch, servers (of each list) and copies; oS and oR of the ring before, or 0. place, before: which servers hold a key.
+function M.ring(epoch, S, R, oS, oR)
+    return { epoch = epoch, S = S, R = R, oS = oS, oR = oR, place = S << 16 | R, before = oS > 0 and oS << 16 | oR or nil }
+end
 
 -- the ring's numbers as they stand in front of the marks
 function M.ring_text(ring) return format("%d %d %d %d %d", ring.epoch, ring.S, ring.R, ring.oS, ring.oR) end
@@ -22,7 +30,7 @@ function M.parse_view(text)
     local epoch, S, R, oS, oR = match(text, "^(%d+) (%d+) (%d+) (%d+) (%d+)")
     if epoch then
         local int = math.tointeger
-        view.ring = { epoch = int(epoch), S = int(S), R = int(R), oS = int(oS), oR = int(oR) }
+        view.ring = M.ring(int(epoch), int(S), int(R), int(oS), int(oR))
     end
     for state, server, owner in gmatch(text, " ([dr])(%d+%-%d+)%.(%w+)") do
         local name = server .. "." .. owner
