@@ -90,5 +90,7 @@ pub const MOUNT_PATH: &str = "/etc/memcached-proxy";
 pub const CONFIG_FILE: &str = "config.lua";
 /// The library's file name in the volume, and its key in the ConfigMap.
 pub const LIBRARY_FILE: &str = "library.lua";
+/// The environment variable with the proxy's name among all proxies: its pod's uid.
+pub const PROXY_ID: &str = "MEMCACHED_PROXY_ID";
 /// What a namespace's library ConfigMap is called, before its hash.
 pub const LIBRARY_PREFIX: &str = "memcached-proxy-";

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Sidecar, loopback};
 use crate::decide::Plan;
-use crate::names::{CONFIG_FILE, LIBRARY_FILE, MOUNT_PATH, PROXY_CONTAINER, VOLUME};
+use crate::names::{CONFIG_FILE, LIBRARY_FILE, MOUNT_PATH, PROXY_CONTAINER, PROXY_ID, VOLUME};
 use crate::request::{LocalPlace, Mode};
 use crate::settings::Settings;
 
@@ -24,6 +24,8 @@ pub(super) fn container(plan: &Plan, settings: &Settings) -> Value {
     let sidecar =
         Sidecar { name: PROXY_CONTAINER, args, port: request.port, resources: plan.sizes.proxy, plan, settings };
     let mut container = sidecar.to_json();
+    // By this name the proxy says on the cache servers which of them it knows; a ring changes when all pods do.
+    container.insert("env".into(), json!([{"name": PROXY_ID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]));
     // The directory, never a file in it: a subPath mount would not follow changes.
     container.insert("volumeMounts".into(), json!([{"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": true}]));
     Value::Object(container)

@@ -8,10 +8,12 @@ use std::fmt::Write as _;
 use crate::feasibility::{self, Backing};
 use crate::reason::Infeasible;
 use crate::request::{LocalPlace, Mode, ModeName, Request};
-use crate::topology::{ClusterId, Topology};
+use crate::topology::{Cluster, ClusterId, Copies, Topology};
 
-/// The format written. The library names the formats that it reads ([`super::library::FORMATS`]).
-pub const FORMAT: u32 = 1;
+/// The format that new pods get. The library names the formats that it reads ([`super::library::FORMATS`]).
+pub const FORMAT: u32 = 2;
+/// The format of libraries that know no ring: what is listed counts. A pod that was injected with it keeps it.
+const WITHOUT_RING: u32 = 1;
 
 /// The configuration of a pod's proxy.
 pub fn render(request: &Request, backing: &Backing) -> String {
@@ -25,14 +27,14 @@ pub fn render(request: &Request, backing: &Backing) -> String {
             Some(format!("{{ server = {}, ttl = {} }}", quoted(&server), local.ttl_seconds))
         }
     };
-    write(request.mode.name(), backing, local_cache.as_deref())
+    write(FORMAT, request.mode.name(), backing, local_cache.as_deref())
 }
 
 /// Why a running pod's configuration can't be made anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotFollowed {
     /// Another release wrote it, for a library that may not read ours.
-    #[error("its configuration has another format than {FORMAT}, the one that is written")]
+    #[error("its configuration has another format than {WITHOUT_RING} to {FORMAT}, which are written")]
     Format,
     /// Somebody else wrote it.
     #[error("its configuration was not written by an injector: {0} is missing or not known")]
@@ -53,9 +55,8 @@ pub fn follow(current: &str, topology: &Topology) -> Result<String, NotFollowed>
         line.and_then(|value| value.strip_suffix(','))
     };
     let text = |name| field(name).and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
-    if field("format") != Some(&FORMAT.to_string()) {
-        return Err(NotFollowed::Format);
-    }
+    let format = field("format").and_then(|format| format.parse().ok());
+    let format = format.filter(|format| (WITHOUT_RING..=FORMAT).contains(format)).ok_or(NotFollowed::Format)?;
     let mode = text("mode").and_then(ModeName::parse).ok_or(NotFollowed::Foreign("mode"))?;
     let cluster =
         text("cluster").and_then(|id| ClusterId::parse(id, "").ok()).ok_or(NotFollowed::Foreign("cluster"))?;
@@ -64,23 +65,29 @@ pub fn follow(current: &str, topology: &Topology) -> Result<String, NotFollowed>
     if local_cache.is_some() != (mode == ModeName::Failover) {
         return Err(NotFollowed::Foreign("local_cache"));
     }
-    Ok(write(mode, &backing, local_cache))
+    Ok(write(format, mode, &backing, local_cache))
 }
 
-fn write(mode: ModeName, backing: &Backing, local_cache: Option<&str>) -> String {
+fn write(format: u32, mode: ModeName, backing: &Backing, local_cache: Option<&str>) -> String {
     let (cluster, mode) = (&backing.cluster, mode.as_str());
     let mut text = format!("-- memcached-injector: {mode} on {}, ring epoch {}\n{{\n", cluster.id, cluster.epoch);
     let mut field = |name: &str, value: String| {
         // Writing to a String can't fail.
         let _ = writeln!(text, "  {name} = {value},");
     };
-    field("format", FORMAT.to_string());
+    field("format", format.to_string());
     field("mode", quoted(mode));
     field("cluster", quoted(&cluster.id.to_string()));
     field("epoch", cluster.epoch.to_string());
     field("consistency", quoted(cluster.consistency.as_str()));
     field("copies", backing.copies.to_string());
-    field("replicas", replicas(backing));
+    if format > WITHOUT_RING {
+        let by = if cluster.copies == Copies::Undeclared { "mode" } else { "cluster" };
+        field("copies_by", quoted(by));
+        let counting = cluster.replicas.iter().map(|replica| replica.servers.len()).min().unwrap_or_default();
+        field("servers", counting.to_string());
+    }
+    field("replicas", replicas(cluster, format > WITHOUT_RING));
     if let Some(local_cache) = local_cache {
         field("local_cache", local_cache.to_owned());
     }
@@ -88,11 +95,11 @@ fn write(mode: ModeName, backing: &Backing, local_cache: Option<&str>) -> String
     text
 }
 
-fn replicas(backing: &Backing) -> String {
+fn replicas(cluster: &Cluster, joining: bool) -> String {
     let mut text = "{\n".to_owned();
-    for replica in &backing.cluster.replicas {
+    for replica in &cluster.replicas {
         text.push_str("    {\n");
-        for server in &replica.servers {
+        for server in replica.servers.iter().chain(replica.joining.iter().filter(|_| joining)) {
             let _ = writeln!(text, "      {},", quoted(server));
         }
         text.push_str("    },\n");
@@ -158,12 +165,26 @@ mod tests {
         }
     }
 
+    /// Its library would take what joins for what counts, so it never hears of it.
+    #[test]
+    fn a_pod_of_the_first_format_keeps_it_and_learns_of_no_server_that_joins() {
+        let mut topology = built_in(&Settings::default());
+        let backing = feasibility::backing(ModeName::Sharded, &request(Mode::Sharded).cluster, &topology).unwrap();
+        let old = write(WITHOUT_RING, ModeName::Sharded, &backing, None);
+        assert!(old.contains("format = 1,") && !old.contains("\n  servers =") && !old.contains("copies_by"), "{old}");
+        let cluster = topology.clusters.values_mut().next().unwrap().as_mut().unwrap();
+        cluster.replicas[0].joining.push("memcached-3.x.y.svc.cluster.local.:11211".to_owned());
+        assert_eq!(follow(&old, &topology), Ok(old));
+        let new = follow(&render(&request(Mode::Sharded), &backing), &topology).unwrap();
+        assert!(new.contains("servers = 3,") && new.contains("memcached-3."), "{new}");
+    }
+
     #[test]
     fn what_another_wrote_is_left_alone() {
         let topology = grown();
         let backing = feasibility::backing(ModeName::Sharded, &request(Mode::Sharded).cluster, &topology).unwrap();
         let ours = render(&request(Mode::Sharded), &backing);
-        assert_eq!(follow(&ours.replace("format = 1", "format = 2"), &topology), Err(NotFollowed::Format));
+        assert_eq!(follow(&ours.replace("format = 2", "format = 3"), &topology), Err(NotFollowed::Format));
         assert_eq!(
             follow(&ours.replace("mode = \"sharded\"", "mode = \"both\""), &topology),
             Err(NotFollowed::Foreign("mode"))

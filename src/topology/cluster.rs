@@ -70,11 +70,14 @@ impl Consistency {
     }
 }
 
-/// The servers of one StatefulSet, in ordinal order.
+/// The servers of one StatefulSet, in ordinal order, as `host.:port`: fully qualified with a trailing dot, so that no search
+/// list is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
-    /// `host.:port`, fully qualified with a trailing dot, so that no search list is tried.
+    /// Those that the ring counts.
     pub servers: Vec<String>,
+    /// Those after them, which hold no keys before the ring counts them.
+    pub joining: Vec<String>,
 }
 
 /// One cluster.

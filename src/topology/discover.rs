@@ -19,7 +19,7 @@ const MOST_SERVERS: u64 = 1000;
 struct Member {
     name: String,
     replica: u32,
-    servers: Vec<String>,
+    servers: Replica,
     epoch: u64,
     copies: Copies,
     consistency: Consistency,
@@ -35,7 +35,7 @@ pub fn built_in(settings: &Settings) -> Topology {
         .collect();
     let cluster = Cluster {
         id: id.clone(),
-        replicas: vec![Replica { servers }],
+        replicas: vec![Replica { servers, joining: Vec::new() }],
         copies: Copies::Undeclared,
         consistency: Consistency::Coherent,
         epoch: 1,
@@ -97,7 +97,7 @@ fn join(id: ClusterId, mut members: Vec<Member>) -> Result<Cluster, String> {
         copies: first.copies,
         consistency: first.consistency,
         epoch: members.iter().map(|member| member.epoch).max().unwrap_or(1),
-        replicas: members.into_iter().map(|member| Replica { servers: member.servers }).collect(),
+        replicas: members.into_iter().map(|member| member.servers).collect(),
         id,
     })
 }
@@ -143,7 +143,7 @@ fn servers(
     name: &str,
     id: &ClusterId,
     settings: &Settings,
-) -> Result<Vec<String>, String> {
+) -> Result<Replica, String> {
     let number = |pointer: &str, default: u64| match set.pointer(pointer) {
         None | Some(Value::Null) => Some(default),
         Some(value) => value.as_u64(),
@@ -151,10 +151,11 @@ fn servers(
     let place = format!("StatefulSet {}/{name}", id.namespace);
     let replicas =
         number("/spec/replicas", 1).ok_or_else(|| format!("{place}: spec.replicas is not a whole number"))?;
-    let count = ring.map_or(replicas, |ring| ring.servers);
+    let counts = ring.map_or(replicas, |ring| ring.servers);
+    let count = counts.max(replicas);
     let start = number("/spec/ordinals/start", 0)
         .ok_or_else(|| format!("{place}: spec.ordinals.start is not a whole number"))?;
-    if count == 0 {
+    if counts == 0 {
         return Err(format!("{place} has no servers (spec.replicas is 0)"));
     }
     if count > MOST_SERVERS {
@@ -165,9 +166,11 @@ fn servers(
         return Err(format!("{place}: its servers have no DNS names; give it a headless Service (spec.serviceName)"));
     }
     let port = port(set);
-    Ok((start..start.saturating_add(count))
-        .map(|ordinal| address(name, ordinal, service, &id.namespace, settings, port))
-        .collect())
+    let names = |from: u64, to: u64| {
+        let ordinals = start.saturating_add(from)..start.saturating_add(to);
+        ordinals.map(|ordinal| address(name, ordinal, service, &id.namespace, settings, port)).collect()
+    };
+    Ok(Replica { servers: names(0, counts), joining: names(counts, count) })
 }
 
 /// The container port named `memcached`, else the first, else memcached's own.
@@ -252,8 +255,17 @@ mod tests {
         let ring = json!({"memcached.io/ring": r#"{"epoch":7,"servers":3}"#});
         let cluster = only(&[set("a", "0", ring)]).unwrap();
         assert_eq!((cluster.epoch, cluster.replicas[0].servers.len()), (7, 3));
+        assert!(cluster.replicas[0].joining.is_empty(), "{:?}", cluster.replicas[0]);
         let problem = only(&[set("a", "0", json!({"memcached.io/ring": "three"}))]).unwrap_err();
         assert!(problem.contains("StatefulSet cache/a: memcached.io/ring can't be read"), "{problem}");
+    }
+
+    #[test]
+    fn servers_that_the_ring_does_not_count_yet_are_joining() {
+        let ring = json!({"memcached.io/ring": r#"{"epoch":7,"servers":1}"#});
+        let replica = only(&[set("a", "0", ring)]).unwrap().replicas.remove(0);
+        assert_eq!(replica.servers, ["a-0.a.cache.svc.cluster.local.:11211"]);
+        assert_eq!(replica.joining, ["a-1.a.cache.svc.cluster.local.:11211"]);
     }
 
     #[test]

@@ -69,6 +69,10 @@ local CHECKS = {
             end
         end
     end,
+    copies_by = function(conf, v)
+        if conf.format > 1 then one_of("copies_by", v, "cluster", "mode")
+        elseif v ~= nil then fail("copies_by", "unknown in format 1") end
+    end,
     servers = function(conf, v)
         if conf.format == 1 then
             if v ~= nil then fail("servers", "unknown in format 1") end
@@ -95,7 +99,7 @@ local CHECKS = {
     end,
 }
 -- one reads those before it, so the order counts
-local FIELDS = { "format", "mode", "cluster", "epoch", "consistency", "replicas", "servers", "copies", "local_cache" }
+local FIELDS = { "format", "mode", "cluster", "epoch", "consistency", "replicas", "servers", "copies", "copies_by", "local_cache" }
 
 local function check(conf)
     if type(conf) ~= "table" then error("is not one table constructor", 0) end

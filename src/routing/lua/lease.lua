@@ -56,10 +56,12 @@ function M.view(conf)
         knows = math.min(knows, #list)
     end
     local orders = setmetatable({}, { __index = function(all, place)
-        all[place] = M.order(conf.replicas, place & 0xffff, place >> 16)
+        local size, copies = place >> 16, place & 0xffff
+        if copies == 0 then copies = conf.mode == "replicated" and size or 1 end
+        all[place] = M.order(conf.replicas, copies, size)
         return all[place]
     end })
-    M.floor(V, M.ring(conf.epoch, conf.servers, conf.copies, 0, 0))
+    M.floor(V, M.ring(conf.epoch, conf.servers, conf.copies_by == "mode" and 0 or conf.copies, 0, 0))
     V.valid, V.tell = 0, 0
     return { memory = V, V = conf.consistency == "coherent" and V or nil, servers = servers, q = watched(conf.replicas), knows = knows, orders = orders }
 end

@@ -27,7 +27,7 @@ end
 -- can anybody have a newer item than x has? Not while a key is on one server only.
 local function counts(V)
     local ring = V.next or V.ring
-    return ring.R > 1 or ring.before
+    return ring.R ~= 1 or ring.before
 end
 
 -- x did not answer. From now on this proxy owns a mark; others stop trusting x within a lease.

@@ -1,6 +1,7 @@
 -- The view as text: what the reserved key `__mcp:v` on the first servers (Q) holds. Pure.
 --   "<epoch> <S> <R> <oS> <oR>[ d<server>.<owner>| r<server>.<owner>]..."
--- epoch: of the ring in force; S servers and R copies of it; oS and oR those of the ring before, while both count, or 0.
+-- epoch: of the ring in force; S servers and R copies of it (0: as the proxy's mode says, replicated on all and else one); oS
+-- and oR those of the ring before, while both count, or 0. Of several lists S servers each, with a copy in each.
 -- d: the owner, a proxy, can't reach that server or owes it writes. r: it no longer does, and the mark is about to go.
 -- server: "<list>-<place>", both from 1, so that it keeps its name when lists grow. owner: of lease.lua, or "all", which
 -- only a controller takes away. Does not read, write nor judge it (lease.lua, ring.lua, marks.lua).
@@ -15,7 +16,7 @@ M.WHOLE = "__mcp:w"
 -- Who is active, and knows how much: `__mcp:p:<proxy>` = "<servers known> <epoch of the ring in force here>" on Q.
 M.REGISTER = "__mcp:p:"
 
--- epoch, servers (of each list) and copies; oS and oR of the ring before, or 0. place, before: which servers hold a key.
+-- as above; place, before: which servers hold a key
 function M.ring(epoch, S, R, oS, oR)
     return { epoch = epoch, S = S, R = R, oS = oS, oR = oR, place = S << 16 | R, before = oS > 0 and oS << 16 | oR or nil }
 end
