@@ -8,6 +8,7 @@
 //! | lease.rs | who leads; every loop that writes what the replicas share asks it |
 //! | endpoints.rs | the replicas that the Service sends requests to |
 //! | ring.rs | the rings of the caches |
+//! | ring_change/ | takes a cache from one ring to the next under traffic |
 //! | injected.rs, follow.rs | the injected pods; their configurations, as clusters change |
 //! | certificates/ | CA, serving certificate, caBundle; or the operator's own files |
 //! | upkeep.rs | starts them in order |
@@ -25,6 +26,7 @@ pub mod namespaces;
 mod replica;
 mod replicas;
 pub mod ring;
+pub mod ring_change;
 mod trouble;
 pub mod upkeep;
 mod watch;

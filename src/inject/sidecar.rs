@@ -25,7 +25,8 @@ pub(super) fn container(plan: &Plan, settings: &Settings) -> Value {
         Sidecar { name: PROXY_CONTAINER, args, port: request.port, resources: plan.sizes.proxy, plan, settings };
     let mut container = sidecar.to_json();
     // By this name the proxy says on the cache servers which of them it knows; a ring changes when all pods do.
-    container.insert("env".into(), json!([{"name": PROXY_ID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]));
+    container
+        .insert("env".into(), json!([{"name": PROXY_ID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}]));
     // The directory, never a file in it: a subPath mount would not follow changes.
     container.insert("volumeMounts".into(), json!([{"name": VOLUME, "mountPath": MOUNT_PATH, "readOnly": true}]));
     Value::Object(container)

@@ -1,8 +1,10 @@
 //! Which servers make a cluster and how they hold its keys.
 //!
-//! Owns the cluster's shape (cluster.rs), how it is read from StatefulSets (discover.rs), and the ring (ring.rs). How a proxy uses it is
+//! Owns the cluster's shape (cluster.rs), how it is read from StatefulSets (discover.rs), the ring (ring.rs), and its
+//! change (change.rs). How a proxy uses it is
 //! routing's business.
 
+pub mod change;
 mod cluster;
 mod discover;
 pub mod ring;

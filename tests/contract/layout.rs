@@ -15,6 +15,8 @@ pub(crate) struct Layout {
     /// How many StatefulSets the servers are dealt out to.
     pub(crate) sets: usize,
     pub(crate) copies: u32,
+    /// How many servers of each set the ring counts at first.
+    pub(crate) counting: usize,
     pub(crate) consistency: Consistency,
     pub(crate) mode: Mode,
 }
@@ -22,7 +24,14 @@ pub(crate) struct Layout {
 impl Layout {
     /// Every key on all of three servers, as one memcached.
     pub(crate) fn coherent() -> Layout {
-        Layout { servers: 3, sets: 1, copies: 3, consistency: Consistency::Coherent, mode: Mode::Replicated }
+        Layout {
+            servers: 3,
+            sets: 1,
+            copies: 3,
+            counting: 3,
+            consistency: Consistency::Coherent,
+            mode: Mode::Replicated,
+        }
     }
 
     /// Every key on all of three servers, the fastest answer.
@@ -49,17 +58,26 @@ impl Layout {
 
     /// One copy of each key in each of two StatefulSets of two servers.
     pub(crate) fn two_sets() -> Layout {
-        Layout { servers: 4, sets: 2, copies: 2, ..Layout::coherent() }
+        Layout { servers: 4, sets: 2, copies: 2, counting: 2, ..Layout::coherent() }
+    }
+
+    /// As it is, on five servers of which the ring counts three.
+    pub(crate) fn growing(self) -> Layout {
+        Layout { servers: 5, ..self }
     }
 
     /// The configuration of a proxy that finds the servers at `addresses`; in failover its local cache at `local`.
     pub(crate) fn config(&self, addresses: &[SocketAddr], local: Option<SocketAddr>) -> String {
-        let replica = |set: &[SocketAddr]| Replica { servers: set.iter().map(SocketAddr::to_string).collect() };
+        let replica = |set: &[SocketAddr]| {
+            let mut servers: Vec<String> = set.iter().map(SocketAddr::to_string).collect();
+            let joining = servers.split_off(self.counting.min(servers.len()));
+            Replica { servers, joining }
+        };
         let id = ClusterId { namespace: "cache".to_owned(), name: "memcached".to_owned() };
         let cluster = Cluster {
             id: id.clone(),
             replicas: addresses.chunks(addresses.len() / self.sets).map(replica).collect(),
-            copies: Copies::Undeclared,
+            copies: Copies::Number(self.copies),
             consistency: self.consistency,
             epoch: 1,
         };

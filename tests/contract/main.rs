@@ -23,5 +23,6 @@ mod healthy;
 mod local_dead;
 mod mutants;
 mod no_copies;
+mod ring_change;
 mod split;
 mod thawed;

@@ -52,6 +52,7 @@ impl Proxy {
         let process = Spec::new("proxy", binary)
             .args(["-l", "127.0.0.1", "-U", "0", "-t", "1", "-m", "64", "-p", &number, "-o", &options])
             .args(as_root_user())
+            .env("MEMCACHED_PROXY_ID", &number)
             .grace(Duration::ZERO)
             .spawn(folder.path())?;
         let proxy = Self { process, folder, port };
@@ -63,6 +64,11 @@ impl Proxy {
             })
         })?;
         Ok(proxy)
+    }
+
+    /// The name that it has among proxies, as a pod's uid is for a pod's.
+    pub fn id(&self) -> String {
+        self.port.number().to_string()
     }
 
     /// Where it listens.

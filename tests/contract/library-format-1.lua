@@ -1,0 +1,1327 @@
+-- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.
+local M={}
+M.TIMEOUT=0.15
+M.LEASE,M.GRACE,M.DELTA=65,25,40
+memcached_proxy=memcached_proxy or{}
+do
+local FORMAT<const> =1
+local function only_data(text)
+local at,size=1,#text
+while at<=size do
+local to=select(2,string.find(text,"^%-%-[^\n]*",at))or select(2,string.find(text,'^"[^"\\\n]*"',at))
+or select(2,string.find(text,"^[%w_%s{}=,;]+",at))or select(2,string.find(text,"^%-%f[%d]",at))
+if not to then return false,string.sub(text,at,at)end
+at=to+1
+end
+return true
+end
+local function fail(field,problem)error("field ".. field ..": ".. problem,0)end
+local function shown(value)return type(value)=="string"and'"'.. value ..'"'or tostring(value)end
+local function integer(field,value,low,high)
+if math.type(value)~="integer"or value<low or value>high then
+fail(field,shown(value).." is not a whole number from ".. low .." to ".. high)
+end
+end
+local function one_of(field,value,...)
+for _,known in ipairs({...})do if value==known then return end end
+fail(field,shown(value).." is none of ".. table.concat({...},", "))
+end
+function M.address(server)
+local host,port=string.match(server,"^([%w%.%-_]+):(%d+)$")
+if not host then host,port=string.match(server,"^%[([%x:]+)%]:(%d+)$")end
+local number=math.tointeger(tonumber(port))
+if host and#host<255 and#port<6 and number>0 and number<65536 then return host,port end
+end
+local function server(field,value)
+if type(value)~="string"or not M.address(value)then fail(field,shown(value).." is not host:port")end
+end
+local function list(field,value)
+if type(value)~="table"or#value==0 then fail(field,shown(value).." is not a list of at least one")end
+local count=0
+for _ in pairs(value)do count=count+1 end
+if count~=#value then fail(field,"has keys that are not 1 to "..#value)end
+end
+local CHECKS={
+format=function()end,
+mode=function(_,v)one_of("mode",v,"replicated","failover","sharded")end,
+cluster=function(_,v)if type(v)~="string"or v==""then fail("cluster",shown(v).." is not a name")end end,
+epoch=function(_,v)integer("epoch",v,0,math.maxinteger)end,
+consistency=function(_,v)one_of("consistency",v,"coherent","fastest")end,
+replicas=function(_,v)
+list("replicas",v)
+local seen={}
+for r,servers in ipairs(v)do
+list("replicas[".. r .."]",servers)
+for i,name in ipairs(servers)do
+local field="replicas[".. r .."][".. i .."]"
+server(field,name)
+if seen[name]then fail(field,shown(name).." is already ".. seen[name])end
+seen[name]=field
+end
+end
+end,
+copies=function(conf,v)
+if#conf.replicas>1 then integer("copies",v,#conf.replicas,#conf.replicas)
+else integer("copies",v,1,conf.mode=="sharded"and 1 or#conf.replicas[1])end
+end,
+local_cache=function(conf,v)
+if conf.mode~="failover"then
+if v~=nil then fail("local_cache","belongs to mode failover only")end
+return
+end
+if type(v)~="table"then fail("local_cache",shown(v).." is not a table; mode failover needs one")end
+if v.server~="internal"then server("local_cache.server",v.server)end
+integer("local_cache.ttl",v.ttl,1,2592000)
+for name in pairs(v)do if name~="server"and name~="ttl"then fail("local_cache.".. tostring(name),"unknown")end end
+end,
+}
+local FIELDS={"format","mode","cluster","epoch","consistency","replicas","copies","local_cache"}
+local function check(conf)
+if type(conf)~="table"then error("is not one table constructor",0)end
+if conf.format~=FORMAT then fail("format",shown(conf.format).." is not ".. FORMAT ..", the only one this library reads")end
+for _,name in ipairs(FIELDS)do CHECKS[name](conf,conf[name])end
+for name in pairs(conf)do if not CHECKS[name]then fail(tostring(name),"unknown in format ".. FORMAT)end end
+return conf
+end
+function M.read(text)
+local plain,char=only_data(text)
+if not plain then return nil,"is not data only: it has a ".. shown(char)end
+local chunk,err=load("return ".. text,"@config","t",{})
+if not chunk then return nil,err end
+local ok,conf=pcall(function()return check(chunk())end)
+if ok then return conf end
+return nil,conf
+end
+end
+do
+local EVERY<const> =1
+local state=memcached_proxy
+local function slurp(path)
+local file,err=io.open(path,"r")
+if not file then return nil,err end
+local text
+text,err=file:read("a")
+file:close()
+return text,err
+end
+local function say(text)io.stderr:write("memcached-proxy: ".. text .."\n")end
+local function refuse(path,why)say("refused ".. path ..": ".. tostring(why).."; still serving epoch ".. state.epoch)end
+local function describe(conf)
+local servers=0
+for _,list in ipairs(conf.replicas)do servers=servers+#list end
+return string.format("%s on %s, epoch %d, servers %d, copies %d, %s",conf.mode,conf.cluster,conf.epoch,servers,
+conf.copies,conf.consistency)
+end
+local function attempt(text,make)
+local conf,err=M.read(text)
+if not conf then return nil,err end
+local ok,made=pcall(make,conf)
+if not ok then return nil,made end
+return made,conf
+end
+local function watch(path)
+local text,err=slurp(path)
+if(text or err)==state.seen then return end
+state.seen=text or err
+if text and text~=state.good then
+local conf
+conf,err=M.read(text)
+if conf then return mcp.schedule_config_reload()end
+end
+if err then refuse(path,err)end
+end
+function M.load(path,make)
+local text,err=slurp(path)
+local made,conf
+if text then
+made,conf=attempt(text,make)
+if not made then err=conf end
+end
+if made then
+state.good,state.epoch=text,conf.epoch
+say("loaded ".. path ..": ".. describe(conf))
+elseif state.good then
+refuse(path,err)
+made,err=attempt(state.good,make)
+if not made then error(err,0)end
+else
+error("memcached-proxy: refused ".. path ..": ".. tostring(err).."; nothing to serve, so not starting",0)
+end
+state.seen=text or err
+mcp.register_cron("memcached-proxy",{every=EVERY,func=function()watch(path)end})
+return made
+end
+end
+do
+local unpack=string.unpack
+local TAIL={"<I1","<I2","<I3","<I4","<I5","<I6","<I7"}
+local MULTIPLIER<const> =0x2545F4914F6CDD1D
+function M.hash(key)
+local x,size=#key,#key
+local whole=size - size%8
+for at=1,whole,8 do
+x=(x~unpack("<i8",key,at))*MULTIPLIER
+x=x~(x>>29)
+end
+if whole<size then
+x=(x~unpack(TAIL[size - whole],key,whole+1))*MULTIPLIER
+x=x~(x>>29)
+end
+x=x*MULTIPLIER
+return x~(x>>32)
+end
+function M.jump(hash,n)
+local bucket,next= -1,0
+while next<n do
+bucket=next
+hash=hash*2862933555777941757+1
+next=math.floor((bucket+1)*(2147483648.0/((hash>>33)+1)))
+end
+return bucket
+end
+local function rotated(size,copies)
+local orders={}
+for i=0,size - 1 do
+local order={}
+for copy=0,copies - 1 do order[copy+1]=(i+copy)%size+1 end
+orders[i]=order
+end
+return function(key)return orders[M.jump(M.hash(key),size)]end
+end
+local function aligned(replicas)
+local lists,first=#replicas,{}
+local before=0
+for r,servers in ipairs(replicas)do
+first[r]=before+1
+before=before+#servers
+end
+return function(key)
+local hash=M.hash(key)
+local lead,order=(hash>>40)%lists,{}
+for r,servers in ipairs(replicas)do
+order[(r - 1 - lead)%lists+1]=first[r]+M.jump(hash,#servers)
+end
+return order
+end
+end
+function M.order(replicas,copies)
+if#replicas==1 then return rotated(#replicas[1],copies)end
+return aligned(replicas)
+end
+end
+do
+local state=memcached_proxy
+local match,sub,format=string.match,string.sub,string.format
+function M.request(line,value)return mcp.request(line .."\r\n",value)end
+function M.ask_item(key,b)return M.request("mg ".. key .. b .." v f t c u")end
+function M.ask_id(key,b)return M.request(b==""and"me ".. key or"mg ".. key .. b .." c u")end
+function M.remove_key(key,b)return M.request("md ".. key .. b)end
+function M.remove_id(key,b,id)return M.request("md ".. key .. b .." C".. id)end
+function M.id_of(res)return res:hit()and match(res:line()or"","%f[%w]c[as=]*(%d+)")end
+function M.item(res)
+if not res or not res:hit()then return nil end
+local raw=res:raw_string()
+local size,line,at=match(raw or"","^VA (%d+) ([^\r\n]*)\r\n()")
+if not size then return nil end
+line=" ".. line
+local value,ttl=sub(raw,at),match(line," t(%-?%d+)")
+if match(line," [WXZ]")or ttl=="0"or#value~=size+2 then return nil end
+return{value=value,size=size,flags=match(line," f(%d+)"),ttl=ttl,id=match(line," c(%d+)")}
+end
+function M.place_item(key,b,item,condition,ttl)
+ttl=ttl or item.ttl
+local life=ttl=="-1"and""or" T".. ttl
+return M.request(format("ms %s %s%s F%s%s E%s%s",key,item.size,b,item.flags,life,item.id,condition),item.value)
+end
+function M.new_id()
+local now=mcp.time_real_millis()
+if not state.node then state.node,state.sequence=M.hash(tostring(state).. now .. tostring(M))&0xfff,0 end
+state.sequence=(state.sequence+1)&0x3ff
+return format("%d",now<<22|state.node<<10|state.sequence)
+end
+end
+do
+M.READ,M.TOUCH,M.STORE,M.REMOVE,M.UPDATE=1,2,3,4,5
+local match,find,format=string.match,string.find,string.format
+local CLASS,FLAGS,MODE
+local function define()
+CLASS={
+[mcp.CMD_GET]=M.READ,[mcp.CMD_GETS]=M.READ,[mcp.CMD_MG]=M.READ,[mcp.CMD_ME]=M.READ,
+[mcp.CMD_GAT]=M.TOUCH,[mcp.CMD_GATS]=M.TOUCH,[mcp.CMD_TOUCH]=M.TOUCH,
+[mcp.CMD_SET]=M.STORE,[mcp.CMD_MS]=M.STORE,[mcp.CMD_DELETE]=M.REMOVE,[mcp.CMD_MD]=M.REMOVE,
+}
+FLAGS={
+[mcp.CMD_MG]={"^%S+ +%S+.* [TNRE]",M.TOUCH},
+[mcp.CMD_MS]={"^%S+ +%S+.* [CIMEN]",M.UPDATE},
+[mcp.CMD_MD]={"^%S+ +%S+.* [CIxET]",M.UPDATE},
+}
+MODE={
+[mcp.CMD_SET]="",[mcp.CMD_CAS]="",[mcp.CMD_ADD]=" ME",[mcp.CMD_REPLACE]=" MR",
+[mcp.CMD_APPEND]=" MA",[mcp.CMD_PREPEND]=" MP",
+}
+end
+function M.class(r,cmd)
+if not CLASS then define()end
+local more=FLAGS[cmd]
+if more and find(r:raw_line(),more[1])then return more[2]end
+return CLASS[cmd]or M.UPDATE
+end
+function M.reads(cmd)
+return CLASS[cmd]==M.READ or cmd==mcp.CMD_GAT or cmd==mcp.CMD_GATS or cmd==mcp.CMD_MG
+end
+function M.creates(r,cmd)
+return cmd==mcp.CMD_ADD or find(r:raw_line(),"^m[agms] +%S+.* N%d")
+or cmd==mcp.CMD_MS and find(r:raw_line(),"^ms +%S+.* M[Ee]")
+end
+function M.lifetime(r,cmd)
+local line=r:raw_line()
+if cmd==mcp.CMD_TOUCH then return match(line,"^touch +%S+ +(%-?%d+)")end
+if cmd==mcp.CMD_MG then return match(line," T(%-?%d+)")end
+return match(line,"^gats? +(%-?%d+)")
+end
+local function storage(r,cmd,id)
+local flags,ttl,size,cas=match(r:raw_line(),"^%S+ +%S+ +(%d+) +(%-?%d+) +(%d+) *(%d*)")
+if not flags or#flags>10 or tonumber(flags)>4294967295 or#ttl>9 then return nil end
+if cmd~=mcp.CMD_SET and#size>5 or cmd==mcp.CMD_CAS and cas==""then return nil end
+local line=format("ms %s %s F%s T%s E%s",r:key(),size,flags,ttl,id)
+local function make(condition)return M.request(line .. condition,r)end
+local whole=cmd~=mcp.CMD_APPEND and cmd~=mcp.CMD_PREPEND
+return make(cmd==mcp.CMD_CAS and" C".. cas or MODE[cmd]),whole and make
+end
+local function number(r,cmd,id)
+local delta=match(r:raw_line(),"^%S+ +%S+ +(%d+)")
+if not delta or#delta>19 then return nil end
+return M.request(format("ma %s D%s M%s v E%s",r:key(),delta,cmd==mcp.CMD_INCR and"I"or"D",id))
+end
+function M.translate(r,cmd)
+local id,q,make=M.new_id(),nil,nil
+if MODE[cmd]then
+q,make=storage(r,cmd,id)
+if q then return q,id,"word",make or nil end
+elseif cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR then
+q=number(r,cmd,id)
+if q then return q,id,"number"end
+elseif cmd==mcp.CMD_MS or cmd==mcp.CMD_MA and not r:has_flag("c")or cmd==mcp.CMD_MG and r:has_flag("N")
+or cmd==mcp.CMD_MD and r:has_flag("I")then
+local plain=cmd==mcp.CMD_MS and M.class(r,cmd)==M.STORE
+if r:flag_add("E",id)then
+return r,id,nil,plain and function(condition)return M.request(r:raw_line().. condition,r)end or nil
+end
+end
+return r
+end
+end
+do
+local match,gmatch=string.match,string.gmatch
+function M.replies()
+local words={}
+for code,word in pairs({OK="STORED",NOT_STORED="NOT_STORED",EXISTS="EXISTS",NOT_FOUND="NOT_FOUND"})do
+words[mcp["MCMC_CODE_".. code]]=mcp.res_mutator_new({t="rescodeset",val=word})
+end
+return{words=words,miss=mcp.res_mutator_new({t="resnull",idx=1})}
+end
+function M.silent(r)return match(r:raw_line(),"^%l+ +%S+.* norepl[yY] *$")end
+local function word(t,r,code)
+t.replies.words[code](t.out,r)
+return t.out
+end
+function M.miss(t,r)
+t.replies.miss(t.out,r)
+return t.out
+end
+function M.unreachable(t,r,cmd)
+if M.reads(cmd)then return M.miss(t,r)end
+if M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
+return"SERVER_ERROR no cache server of this key answers\r\n"
+end
+function M.unknown(t,r)
+if M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
+return"SERVER_ERROR a cache server was lost meanwhile, the outcome is not known\r\n"
+end
+function M.answer(t,r,res,form)
+if M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
+if not res:ok()or not form then return res end
+if form=="number"and res:code()==mcp.MCMC_CODE_OK then
+return match(res:raw_string(),"\r\n(%d+)").."\r\n"
+end
+return word(t,r,res:code())
+end
+function M.best(t,r,cmd,answers,list,form)
+local found,rank=nil,0
+for i=1,#list do
+local res=answers[list[i]]
+if res then
+local code,worth=res:code(),3
+if not res:ok()then worth=1
+elseif code==mcp.MCMC_CODE_NOT_FOUND or code==mcp.MCMC_CODE_NOT_STORED then worth=2 end
+if worth>rank then found,rank=res,worth end
+end
+end
+if not found then return M.unreachable(t,r,cmd)end
+return M.answer(t,r,found,form)
+end
+function M.done(t,r,res,form,id)
+if form=="word"or M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
+local value=match(res:raw_string(),"\r\n(.*)\r\n$")or""
+if form=="number"then return match(value,"%d+").."\r\n"end
+local flags,wanted="",false
+for flag in gmatch(match(r:raw_line(),"^%S+ +%S+(.*)")," (%a%S*)")do
+local letter=flag:sub(1,1)
+if letter=="O"then flags=flags .." ".. flag
+elseif flag=="k"then flags=flags .." k".. r:key()..(r:has_flag("b")and" b"or"")
+elseif flag=="c"then flags=flags .." c".. id
+elseif flag=="v"then wanted=true end
+end
+if wanted then return"VA "..#value .. flags .."\r\n".. value .."\r\n"end
+return"HD".. flags .."\r\n"
+end
+end
+do
+local HANDLES<const>,ALONE<const> =20,4
+local QUICK<const> =M.TIMEOUT*800000
+local TRIES<const> =3
+local ANY=mcp.WAIT_ANY
+local Copies={}
+M.Copies=Copies
+function M.answered(res)return res and(res:ok()or res:raw_string()~=nil)end
+local answered=M.answered
+function Copies:send(q,x)
+local n=self.used[x]+1
+local handle=self.H[x][n]
+if not handle then return nil end
+self.used[x]=n
+self.queued,self.last=self.queued+1,handle
+self.rctx:enqueue(q,handle)
+return handle
+end
+function Copies:wait()
+local queued=self.queued
+self.queued=0
+if queued==1 then self.rctx:wait_handle(self.last)
+elseif queued>0 then self.rctx:wait_cond(queued,ANY)end
+end
+function Copies:got(ticket)
+local res=ticket and self.rctx:result(ticket)
+return answered(res)and res or nil
+end
+function Copies:try(q,x)
+local ticket=self:send(q,x)
+self:wait()
+return self:got(ticket)
+end
+function Copies:retry(q,x,ticket)
+local res=ticket and self.rctx:result(ticket)
+local n=self.tries[x]or 0
+self.hurt=true
+while res and n<TRIES and res:elapsed()<QUICK and not self:known_lost(x)do
+n=n+1
+self.tries[x]=n
+ticket=self:send(q,x)
+if not ticket then break end
+self:wait()
+res=self.rctx:result(ticket)
+if answered(res)then return res end
+end
+self.dead[x]=true
+self:lose(x)
+end
+function Copies:ask(q,x)
+if self.dead[x]then return nil end
+local ticket=self:send(q,x)
+if not ticket then return nil end
+self:wait()
+return self:got(ticket)or self:retry(q,x,ticket)
+end
+function Copies:all(q,list,skip,key,b)
+local tickets,answers={},{}
+for i=1,#list do
+local x=list[i]
+if x~=skip and not self.dead[x]then tickets[x]=self:send(q,x)end
+end
+self:wait()
+for i=1,#list do
+local x=list[i]
+local ticket=tickets[x]
+if ticket then answers[x]=self:got(ticket)or self:retry(q,x,ticket)end
+if key and x~=skip and not answers[x]then self:owe(x,key,b)end
+end
+return answers
+end
+function Copies:first(q,list)
+while true do
+local p=self:lead(list)
+if not p then return nil end
+local res=self:ask(q,p)
+if res then return res,p end
+self.dead[p]=true
+end
+end
+local function context(rctx,fixed)
+local t=setmetatable({rctx=rctx,out=rctx:response_new(),dead={},tries={},used={},queued=0},{__index=fixed})
+for x=1,#fixed.H do t.used[x]=0 end
+return t
+end
+local function reset(t)
+local used=t.used
+for x=1,#used do used[x]=0 end
+if t.hurt then t.dead,t.tries,t.hurt,t.missed={},{},nil,nil end
+end
+function M.copies(pools,order,copies,commands,name,view)
+local fgen=mcp.funcgen_new()
+local fixed={H={},order=order,replies=M.replies()}
+for method,body in pairs(Copies)do fixed[method]=body end
+for x,pool in ipairs(pools)do
+fixed.H[x]={}
+for n=1,copies>1 and HANDLES or ALONE do fixed.H[x][n]=fgen:new_handle(pool)end
+end
+for field,value in pairs(view or{})do fixed[field]=value end
+fgen:ready({n=name,u=1,f=function(rctx)
+local t=context(rctx,fixed)
+return function(r)
+reset(t)
+local cmd,key=r:command(),r:key()
+local act,list=commands[M.class(r,cmd)],order(key)
+if not view then return act(t,r,cmd,key,list)end
+t:enter()
+local res=act(t,r,cmd,key,list)
+t:leave(M.class(r,cmd)~=M.READ)
+return res
+end
+end})
+return fgen
+end
+end
+do
+local match,gmatch,format=string.match,string.gmatch,string.format
+M.VIEW="__mcp:v"
+M.WHOLE="__mcp:w"
+function M.ring_text(ring)return format("%d %d %d %d %d",ring.epoch,ring.S,ring.R,ring.oS,ring.oR)end
+function M.parse_view(text)
+local view,at={marks={}},{}
+local epoch,S,R,oS,oR=match(text,"^(%d+) (%d+) (%d+) (%d+) (%d+)")
+if epoch then
+local int=math.tointeger
+view.ring={epoch=int(epoch),S=int(S),R=int(R),oS=int(oS),oR=int(oR)}
+end
+for state,server,owner in gmatch(text," ([dr])(%d+%-%d+)%.(%w+)")do
+local name=server ..".".. owner
+local mark=at[name]
+if mark then
+view.repeated=true
+if state=="d"then mark.state="d"end
+else
+mark={server=server,owner=owner,state=state}
+at[name]=mark
+view.marks[#view.marks+1]=mark
+end
+end
+return view
+end
+function M.print_view(ring,marks)
+local words={M.ring_text(ring)}
+for i=1,#marks do words[i+1]=M.mark_text(marks[i])end
+return table.concat(words," ")
+end
+function M.mark_text(mark)return mark.state .. mark.server ..".".. mark.owner end
+end
+do
+local state=memcached_proxy
+local format=string.format
+local mono=mcp.time_mono_millis
+local FORCE<const> =M.LEASE+M.GRACE
+local EARLY<const> =0.65
+local WATCH<const> =3
+local Copies=M.Copies
+local function memory(ring)
+if not state.view then
+state.view={valid=0,early=0,force=0,calm=true,reading=0,servers={},ring=ring,cas={},
+me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
+hits=0,every=1,later={},tends=0}
+end
+if ring.epoch>state.view.ring.epoch then state.view.ring=ring end
+return state.view
+end
+local function record(V,name)
+V.servers[name]=V.servers[name]or{name=name,dirty=false,was=false,rank=0,owed={},owing=0,force=0}
+return V.servers[name]
+end
+local function watched(replicas)
+local q,before={},{}
+for r,servers in ipairs(replicas)do before[r+1]=(before[r]or 0)+#servers end
+for i=1,WATCH do
+for r,servers in ipairs(replicas)do
+if servers[i]and#q<WATCH then q[#q+1]=(before[r]or 0)+i end
+end
+end
+return q
+end
+function M.view(conf)
+if conf.copies==1 then return nil end
+local V=memory({epoch=conf.epoch,S=#conf.replicas[1],R=conf.copies,oS=0,oR=0})
+local servers={}
+for r,list in ipairs(conf.replicas)do
+for i=1,#list do servers[#servers+1]=record(V,r .."-".. i)end
+end
+V.valid=0
+return{V=V,servers=servers,q=watched(conf.replicas)}
+end
+function Copies:change(rec,dirty)
+local V=self.V
+if mono()>=V.force then
+for _,other in pairs(V.servers)do other.was=other.dirty end
+end
+rec.dirty,V.calm,V.force=dirty,false,mono()+FORCE
+end
+local function mine(V)
+local marks={}
+for name,rec in pairs(V.servers)do
+if rec.lost then marks[name]=rec.ready and"r"or"d"end
+if rec.whole then marks[name ..".all"]="d"end
+end
+return marks
+end
+local function corrected(V,view,known)
+local want,marks,differs=mine(V),{},view.repeated or not view.ring or view.ring.epoch<V.ring.epoch
+for _,mark in ipairs(view.ring and view.marks or known)do
+local name=mark.owner==V.me and mark.server or mark.owner=="all"and mark.server ..".all"
+local state_wanted=name and want[name]or mark.owner~=V.me and mark.state or nil
+if state_wanted then marks[#marks+1]={server=mark.server,owner=mark.owner,state=state_wanted}end
+differs=differs or state_wanted~=mark.state
+if name then want[name]=nil end
+end
+for name,wanted in pairs(want)do
+local server=string.match(name,"^[%d-]+")
+marks[#marks+1]={server=server,owner=name==server and V.me or"all",state=wanted}
+differs=true
+end
+return marks,differs
+end
+function Copies:correct(seen,known)
+local V=self.V
+for y,member in pairs(seen)do
+local marks,differs=corrected(V,member.view,known)
+if differs then
+local text=M.print_view(V.ring,marks)
+local condition=member.cas and" C".. member.cas or" ME"
+self:send(M.request(format("ms %s %d%s",M.VIEW,#text,condition),text .."\r\n"),y)
+end
+end
+self:wait()
+end
+function Copies:read_view()
+local tickets,seen,answers={},{},0
+for _,y in ipairs(self.q)do tickets[y]=self:send(M.request("mg ".. M.VIEW .." v c"),y)end
+self:wait()
+for _,y in ipairs(self.q)do
+local res=self:got(tickets[y])
+if res and res:ok()then
+answers=answers+1
+local cas,text=string.match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
+seen[y]={cas=cas,view=M.parse_view(text or"")}
+end
+end
+return seen,answers
+end
+local function joined(V,q,seen)
+local marks,dirty,rank={},{},{}
+for _,y in ipairs(q)do
+local view=seen[y]and seen[y].view
+if view and view.ring and view.ring.epoch>V.ring.epoch then V.ring=view.ring end
+for _,mark in ipairs(view and view.marks or{})do
+local server=mark.server
+if not rank[server]then
+rank[server]=#marks+1
+end
+marks[#marks+1]=mark
+dirty[server]=dirty[server]or mark.state=="d"
+end
+end
+return marks,dirty,rank
+end
+local function unwritten(V,seen)
+local same=true
+for y,member in pairs(seen)do
+same=same and member.cas and V.cas[y]==member.cas
+V.cas[y]=member.cas
+end
+return same
+end
+function Copies:renew()
+local V,start=self.V,mono()
+if V.reading>0 and start - V.asked>1000 then V.reading=0 end
+V.reading,V.asked=V.reading+1,start
+local seen,answers=self:read_view()
+V.reading=math.max(V.reading - 1,0)
+local marks,dirty,rank=joined(V,self.q,seen)
+local ran_out,quiet=start>=V.valid,unwritten(V,seen)
+for name,rec in pairs(V.servers)do
+local now_dirty=dirty[name]or rec.lost and not rec.ready or false
+if answers*2<=#self.q then now_dirty=now_dirty or rec.dirty end
+rec.rank=rank[name]or 0
+if now_dirty~=rec.dirty then self:change(rec,now_dirty)
+elseif ran_out and not quiet and rank[name]then
+self:change(rec,now_dirty)
+rec.was=not now_dirty
+end
+end
+V.valid=math.max(V.valid,(answers>0 and start or mono())+M.LEASE)
+V.early=V.valid - M.LEASE*(1 - EARLY)
+local new=answers==#self.q
+for _,member in pairs(seen)do new=new and not member.cas end
+if new then self:found()end
+self:correct(seen,marks)
+end
+function Copies:found()
+local q=M.request("ms ".. M.WHOLE .." 1 ME","1\r\n")
+for x=1,#self.servers do self:send(q,x)end
+self:wait()
+end
+function Copies:hollow(x)
+local res=self:try(M.request("mg ".. M.WHOLE),x)
+return not(res and res:ok()and res:hit())
+end
+function Copies:enter()
+local V=self.V
+if mono()>=V.valid or V.reading>0 and V.asked>=V.valid then self:renew()end
+end
+function Copies:leave(wrote)
+local V=self.V
+if wrote and self.missed then self:in_force()end
+local now=mono()
+if now>=V.early and(V.reading==0 or now - V.asked>1000)then self:renew()end
+if V.tends>0 then self:tend()end
+end
+local function leader(servers,list,dead,field)
+local last
+for i=1,#list do
+local x=list[i]
+if not dead[x]then
+if not servers[x][field]then return x end
+if not last or servers[x].rank>servers[last].rank then last=x end
+end
+end
+return last
+end
+local NONE={}
+function Copies:lead(list)
+local V,dead=self.V,self.dead
+if not V or V.calm then
+for i=1,#list do if not dead[list[i]]then return list[i]end end
+return nil
+end
+while true do
+local now=mono()
+if now>=V.valid then
+self:renew()
+now=mono()
+end
+local p=leader(self.servers,list,dead,"dirty")
+if now>=V.force then
+self:calm_down()
+return p
+end
+if not p or p==leader(self.servers,list,NONE,"was")then return p end
+self.rctx:sleep((V.force - now)/1000)
+end
+end
+function Copies:calm_down()
+local V=self.V
+for _,rec in pairs(V.servers)do
+if rec.dirty then return end
+end
+V.calm=true
+end
+function Copies:leads(p,list)return self:lead(list)==p end
+function Copies:clean(x)return not self.dead[x]and not(self.V and self.servers[x].dirty)end
+end
+do
+local format=string.format
+local mono=mcp.time_mono_millis
+local FORCE<const> =M.LEASE+M.GRACE
+local Copies=M.Copies
+local LIMIT<const> =20000
+function Copies:known_lost(x)return self.V and self.servers[x].lost end
+local function post(t,x,owner)
+local rec=t.servers[x]
+local text=" ".. M.mark_text({state="d",server=rec.name,owner=owner})
+local q=M.request(format("ms %s %d MA N0",M.VIEW,#text),text .."\r\n")
+for _,y in ipairs(t.q)do
+if y~=x and not t.dead[y]then t:send(q,y)end
+end
+t:wait()
+end
+function Copies:lose(x)
+local V=self.V
+local rec=V and self.servers[x]
+if not rec then return end
+rec.back=nil
+if rec.lost and not rec.ready then return end
+if not rec.lost then V.tends=V.tends+1 end
+rec.lost,rec.ready,rec.probed=rec.lost or mono(),nil,mono()
+local trusted=not rec.dirty
+if trusted then
+self:change(rec,true)
+rec.force=V.force
+end
+post(self,x,V.me)
+if trusted then
+V.force=math.max(V.force,mono()+FORCE)
+rec.force=V.force
+end
+end
+function Copies:owe(x,key,b)
+local V=self.V
+local rec=V and self.servers[x]
+if not rec then return end
+self:lose(x)
+local name=key .. b
+if not rec.owed[name]then rec.owing=rec.owing+1 end
+rec.owed[name]=true
+self.missed,self.hurt=self.missed or{},true
+self.missed[rec]=true
+if rec.owing>LIMIT and not rec.whole then
+rec.whole,rec.owed,rec.owing=true,{},0
+post(self,x,"all")
+end
+end
+function Copies:in_force()
+for rec in pairs(self.missed or{})do
+local left=rec.force - mono()
+while left>0 do
+self.rctx:sleep(left/1000)
+left=rec.force - mono()
+end
+end
+end
+end
+do
+local match=string.match
+local mono=mcp.time_mono_millis
+local Copies=M.Copies
+local PROBE<const> =100
+local SETTLE_MIN<const>,SETTLE_MAX<const> =300,60000
+local READY<const> =2*(M.LEASE+M.GRACE)
+local NOTES<const> =1000
+local SELDOM<const> =31
+local function put(t,key,b,item,source,x,there)
+local done=t:try(M.place_item(key,b,item,there and" C".. there or" ME"),x)
+local now=t:try(M.ask_id(key,b),source)
+if now and M.id_of(now)==item.id then return done and done:ok()and done:code()==mcp.MCMC_CODE_OK end
+if done then t:try(M.remove_id(key,b,item.id),x)end
+return false
+end
+local function compare(t,x,key,b)
+local list,source=t.order(key),nil
+for _,y in ipairs(list)do
+if y~=x and t:clean(y)then source=y break end
+end
+if not source then
+for _,y in ipairs(list)do
+local rec=t.servers[y]
+if y~=x and not t.dead[y]and not rec.owed[key .. b]and rec.rank>=(source and t.servers[source].rank or 0)then source=y end
+end
+end
+if not source then return false end
+local item_ticket,id_ticket=t:send(M.ask_item(key,b),source),t:send(M.ask_id(key,b),x)
+t:wait()
+local found,seen=t:got(item_ticket),t:got(id_ticket)
+if not found or not seen or not found:ok()or not seen:ok()then return false end
+local item,there=M.item(found),M.id_of(seen)
+if item and item.id==there then return true end
+if item then return put(t,key,b,item,source,x,there)end
+if not there then return true end
+local gone=t:try(M.remove_id(key,b,there),x)
+return gone and gone:ok()and gone:code()~=mcp.MCMC_CODE_EXISTS
+end
+local function mend(t,x,rec)
+local now=mono()
+local name,since,tries=nil,nil,0
+for key,value in pairs(rec.owed)do
+if value==true or now - value>1000 then name,since=key,value break end
+tries=tries+1
+if tries>8 then break end
+end
+if not name then return end
+rec.owed[name]=now
+local key,b=match(name,"^(%S+)(.*)$")
+if compare(t,x,key,b)then
+if rec.owed[name]==now then rec.owed[name],rec.owing=nil,rec.owing - 1 end
+elseif rec.owed[name]==now then
+rec.owed[name]=since
+end
+end
+local function recover(t,x,rec)
+local now=mono()
+if not rec.back then
+if now - rec.probed<PROBE then return end
+rec.probed=now
+local res=t:try(M.request("mg ".. M.VIEW),x)
+if res and res:ok()and not rec.back then rec.back=mono()end
+elseif now - rec.back<math.min(math.max(rec.back - rec.lost,SETTLE_MIN),SETTLE_MAX)then
+return
+elseif rec.owing>0 then
+mend(t,x,rec)
+elseif not rec.ready then
+rec.ready=now
+t.V.early=0
+elseif now - rec.ready>READY+M.LEASE then
+rec.lost,rec.ready,rec.back=nil,nil,nil
+t.V.tends,t.V.early=t.V.tends - 1,0
+end
+end
+function Copies:tend()
+for x,rec in ipairs(self.servers)do
+if rec.lost then recover(self,x,rec)end
+end
+local V=self.V
+local note=V.later[1]
+if note and mono()>=note.at then
+table.remove(V.later,1)
+V.later[note.key .. note.b],V.tends=nil,V.tends - 1
+self:complete(note.key,note.b,self.order(note.key))
+end
+end
+function Copies:note(key,b)
+local V=self.V
+if not V or#V.later>=NOTES or V.later[key .. b]then return end
+V.later[key .. b]=true
+V.later[#V.later+1]={key=key,b=b,at=mono()+M.DELTA}
+V.tends=V.tends+1
+end
+function Copies:sample(key,b,p,list)
+local V=self.V
+V.hits=V.hits+1
+if V.hits<V.every then return end
+V.hits=0
+local tickets,missing={},false
+for _,x in ipairs(list)do
+if x~=p and self:clean(x)then tickets[x]=self:send(M.ask_id(key,b),x)end
+end
+self:wait()
+for x,ticket in pairs(tickets)do
+local res=self:got(ticket)
+missing=missing or res and res:ok()and not res:hit()and self:hollow(x)
+end
+V.every=missing and 1 or math.min(V.every*2,SELDOM)
+if missing then self:note(key,b)end
+end
+local function survey(t,key,b,list)
+local tickets,source,lacking={},nil,{}
+for _,x in ipairs(list)do
+if t:clean(x)then tickets[x]=t:send(M.ask_id(key,b),x)end
+end
+t:wait()
+for _,x in ipairs(list)do
+local res=t:got(tickets[x])
+if res and res:hit()then source=source or x
+elseif res and res:ok()then lacking[#lacking+1]=x end
+end
+return source,lacking
+end
+function Copies:complete(key,b,list)
+local start=mono()
+local source,lacking=survey(self,key,b,list)
+if not source or#lacking==0 then return"done"end
+local res=self:try(M.ask_item(key,b),source)
+local item=res and M.item(res)
+if not item then return"done"end
+if mono()- start>M.DELTA then return"late"end
+for _,x in ipairs(lacking)do put(self,key,b,item,source,x,nil)end
+return"done"
+end
+function Copies:restore(key,b,p,list)
+if self.V and not self:hollow(p)or not survey(self,key,b,list)then return nil end
+self.rctx:sleep(M.DELTA/1000)
+for _=1,3 do
+if self:complete(key,b,list)=="done"then break end
+end
+return(survey(self,key,b,list))
+end
+end
+do
+local Copies=M.Copies
+local ROUNDS<const> =3
+local function id_at(res)return res and res:ok()and(M.id_of(res)or false)end
+local function resume(t,q,p,ticket,key,b,id)
+if not id then
+if not t:retry(M.remove_key(key,b),p,ticket)then return nil end
+return t:ask(q,p)
+end
+local seen=t:retry(M.request("mg ".. key .. b .." v c u"),p,ticket)
+if not seen then return nil end
+if M.id_of(seen)==id then return seen,true end
+return t:ask(q,p)
+end
+local function together(t,q,p,list,key,b,how)
+local looks,cmd,fresh={},nil,nil
+for i=1,#list do
+local x=list[i]
+if#list>1 and t:clean(x)then looks[x]=t:send(M.ask_id(key,b),x)end
+end
+cmd=t:send(q,p)
+if how.fresh then fresh=t:send(M.ask_item(key,b),p)end
+t:wait()
+local seen={}
+for x,ticket in pairs(looks)do seen[x]=t:got(ticket)end
+return cmd,seen,t:got(fresh)
+end
+function Copies:decide(q,list,key,b,how)
+local p=self:lead(list)
+if not p then return nil end
+local cmd,seen,fresh=together(self,q,p,list,key,b,how)
+local res,done=self:got(cmd),nil
+if not res then
+fresh=nil
+if how.once then res,done=resume(self,q,p,cmd,key,b,how.id)else res=self:retry(q,p,cmd)end
+end
+while not res do
+self.dead[p]=true
+self:owe(p,key,b)
+p=self:lead(list)
+if not p then return nil end
+local now=self:ask(M.ask_id(key,b),p)
+if now and seen[p]and id_at(now)~=id_at(seen[p])then return nil,true end
+seen[p]=now
+res=now and self:ask(q,p)
+end
+return{res=res,p=p,seen=seen,fresh=fresh,done=done}
+end
+local function offer(t,key,b,pending,condition,make)
+local tickets,made,refused,added={},{},{},{}
+for _,x in ipairs(pending)do
+local c=condition[x]
+made[c]=made[c]or make(c)
+tickets[x]=t:send(made[c],x)
+end
+t:wait()
+for _,x in ipairs(pending)do
+local q=made[condition[x]]
+local res=tickets[x]and(t:got(tickets[x])or t:retry(q,x,tickets[x]))
+if not res then t:owe(x,key,b)
+elseif res:ok()and res:code()==mcp.MCMC_CODE_OK then
+if condition[x]==" ME"then added[#added+1]=x end
+elseif t:clean(x)then refused[#refused+1]=x end
+end
+return refused,added
+end
+local function remove_from(t,q,servers,key,b)
+if#servers>0 then t:all(q,servers,nil,key,b)end
+end
+function Copies:spread(key,b,p,list,id,old,make)
+local pending,condition={},{}
+for i=1,#list do
+local x=list[i]
+if x~=p and not self.dead[x]then pending[#pending+1]=x end
+if x~=p and self.dead[x]then self:owe(x,key,b)end
+condition[x]=old and" C".. old or" ME"
+end
+for _=1,ROUNDS do
+local refused,added=offer(self,key,b,pending,condition,make)
+if#refused==0 and#added==0 then return true end
+if not self:leads(p,list)then return false end
+local tickets={}
+for _,x in ipairs(refused)do tickets[x]=self:send(M.ask_id(key,b),x)end
+local now=self:ask(M.ask_id(key,b),p)
+if not now or not now:hit()and#refused>0 and self.V and self:hollow(p)then
+self:owe(p,key,b)
+self.rctx:sleep(M.GRACE/1000)
+for _,x in ipairs(refused)do condition[x]=old and" C".. old or" ME"end
+remove_from(self,M.remove_key(key,b),(offer(self,key,b,refused,condition,make)),key,b)
+return true
+end
+if id_at(now)~=id then
+remove_from(self,M.remove_id(key,b,id),added,key,b)
+return true
+end
+if#refused==0 then return true end
+pending=refused
+for _,x in ipairs(refused)do
+local there=id_at(self:got(tickets[x]))
+condition[x]=there and" C".. there or" ME"
+end
+end
+remove_from(self,M.remove_key(key,b),pending,key,b)
+return true
+end
+function Copies:erase(key,b,p,list,seen)
+local ids,elsewhere,had={},false,seen[p]and seen[p]:hit()
+for i=1,#list do
+local id=id_at(seen[list[i]])
+if id and not ids[id]then
+ids[id]=true
+ids[#ids+1]=id
+end
+elsewhere=elsewhere or id and list[i]~=p
+end
+if not had and elsewhere and self.V then self.rctx:sleep(1.5*M.DELTA/1000)end
+for i=1,math.min(#ids,3)do self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)end
+self:all(M.remove_key(key,b),self:unseen(list,seen),p,key,b)
+return not had and elsewhere
+end
+function Copies:unseen(list,seen)
+local rest={}
+for i=1,#list do
+if not seen[list[i]]then rest[#rest+1]=list[i]end
+end
+return rest
+end
+end
+do
+local function b_flag(r)return r:has_flag("b")and" b"or""end
+local function missed(res)
+local code=res:code()
+return res:ok()and(code==mcp.MCMC_CODE_NOT_FOUND or code==mcp.MCMC_CODE_END or code==mcp.MCMC_CODE_NOT_STORED)
+end
+local function wrong_request(res)return res:code()==mcp.MCMC_CODE_CLIENT_ERROR end
+local function elsewhere(t,r,key,p,list)
+local source=t:restore(key,b_flag(r),p,list)
+if not source then return nil end
+local res=t:ask(r,p)
+if not(res and res:ok()and res:hit())then res=t:ask(r,source)end
+return res and res:ok()and res or nil
+end
+local function read(t,r,cmd,key,list)
+while true do
+local p=t:lead(list)
+if not p then return M.miss(t,r)end
+local res=t:ask(r,p)
+if res and res:ok()then
+if#list==1 or cmd==mcp.CMD_ME then return res end
+if not res:hit()then return elsewhere(t,r,key,p,list)or res end
+if t.V then t:sample(key,b_flag(r),p,list)end
+return res
+elseif res and wrong_request(res)then
+return res
+end
+t.dead[p],t.hurt=true,true
+end
+end
+local function touch(t,r,cmd,key,list)
+local b,q,id=b_flag(r),r,nil
+if cmd==mcp.CMD_MG then q,id=M.translate(r,cmd)end
+if id and#list>1 and M.creates(r,cmd)then return M.decided(t,r,cmd,key,list,q,id)end
+local res,p=t:first(q,list)
+if not res or M.reads(cmd)and not res:ok()and not wrong_request(res)then return M.unreachable(t,r,cmd)end
+if#list==1 then return M.answer(t,r,res)end
+if missed(res)and t:restore(key,b,p,list)then res=t:ask(q,p)or res end
+local seconds=res:ok()and not missed(res)and M.lifetime(r,cmd)
+if seconds then t:all(M.request("mg ".. key .. b .." T".. seconds),list,p,key,b)end
+return M.answer(t,r,res)
+end
+local function store_alone(t,r,cmd,list)
+local res=t:first(r,list)
+if not res then return M.unreachable(t,r,cmd)end
+return M.answer(t,r,res)
+end
+local function store(t,r,cmd,key,list)
+if#list==1 then return store_alone(t,r,cmd,list)end
+local b=b_flag(r)
+while true do
+local q,id,form,make=M.translate(r,cmd)
+local did,unknown=t:decide(q,list,key,b,{id=id})
+if unknown then return M.unknown(t,r)end
+if not did then return M.unreachable(t,r,cmd)end
+local res,p=did.res,did.p
+if res:ok()and id then
+local seen=did.seen[p]
+local old=seen and seen:ok()and(M.id_of(seen)or false)
+if t:spread(key,b,p,list,id,old,make)then return M.answer(t,r,res,form)end
+else
+if not wrong_request(res)then t:all(M.remove_key(key,b),list,p,key,b)end
+return M.answer(t,r,res,form)
+end
+end
+end
+local function remove(t,r,cmd,key,list)
+if#list==1 then return M.best(t,r,cmd,t:all(r,list),list)end
+local b=b_flag(r)
+local did,unknown=t:decide(r,list,key,b,{})
+if unknown then return M.unknown(t,r)end
+if not did then return M.unreachable(t,r,cmd)end
+local elsewhere=t:erase(key,b,did.p,list,did.seen)
+local lost=elsewhere and cmd==mcp.CMD_DELETE and did.res:code()==mcp.MCMC_CODE_NOT_FOUND
+if lost and not M.silent(r)and(not t.V or t:hollow(did.p))then return"DELETED\r\n"end
+return M.answer(t,r,did.res)
+end
+local function publish(t,key,b,did,list,old)
+local item=M.item(did.fresh or t:ask(M.ask_item(key,b),did.p))
+if item then
+return t:spread(key,b,did.p,list,item.id,old,function(condition)return M.place_item(key,b,item,condition)end)
+end
+t:all(M.remove_key(key,b),list,did.p,key,b)
+local fresh=did.fresh
+local line=fresh and fresh:hit()and" "..(fresh:line()or"")or""
+local won=string.find(line," W")and string.match(line," c(%d+)")
+if won then t:ask(M.request("md ".. key .. b .." I C".. won .." E".. won),did.p)end
+return true
+end
+local function revive(t,q,did,list,key,b,id,creates)
+local res=did.res
+if not res:ok()or did.done or did.seen[did.p]and did.seen[did.p]:hit()then return end
+local made=creates and not missed(res)
+if not made and not missed(res)or not(made or not creates)then return end
+if creates then
+local elsewhere_too
+for x,seen in pairs(did.seen)do elsewhere_too=elsewhere_too or x~=did.p and seen:hit()end
+if not elsewhere_too or t.V and not t:hollow(did.p)then return end
+t.rctx:sleep(M.DELTA/1000)
+t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)
+t:complete(key,b,list)
+elseif not t:restore(key,b,did.p,list)then
+return
+end
+did.seen[did.p]=t:ask(M.ask_id(key,b),did.p)
+did.res,did.fresh=t:ask(q,did.p)or res,nil
+end
+function M.decided(t,r,cmd,key,list,q,id,form,make)
+local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
+while true do
+local wants=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
+local did,unknown=t:decide(q,list,key,b,{id=id,once=true,fresh=wants})
+if unknown then return M.unknown(t,r)end
+if not did then return M.unreachable(t,r,cmd)end
+if several then revive(t,q,did,list,key,b,id,creates)end
+local res,seen=did.res,did.seen[did.p]
+local old=seen and seen:ok()and(M.id_of(seen)or false)
+local again=false
+if several and(res:ok()and not missed(res)and res:code()~=mcp.MCMC_CODE_EXISTS)then
+if wants then again=not publish(t,key,b,did,list,old)
+elseif make and id then again=not t:spread(key,b,did.p,list,id,old,make)
+else t:all(M.remove_key(key,b),list,did.p,key,b)end
+elseif several and res:code()==mcp.MCMC_CODE_SERVER_ERROR then
+t:all(M.remove_key(key,b),list,did.p,key,b)
+end
+if not again then
+if did.done then return M.done(t,r,res,form,id)end
+return M.answer(t,r,res,form)
+end
+end
+end
+local function update(t,r,cmd,key,list)
+local q,id,form,make=M.translate(r,cmd)
+return M.decided(t,r,cmd,key,list,q,id,form,make)
+end
+M.coherent={[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
+end
+do
+local GOOD=mcp.WAIT_GOOD
+local function read(t,r,cmd,key,list)
+local rctx,tickets,miss=t.rctx,{},nil
+for i=1,#list do tickets[i]=t:send(r,list[i])end
+t.queued=0
+rctx:wait_cond(1,GOOD)
+for i=1,#list do
+local res,kind=rctx:result(tickets[i])
+if kind==mcp.RES_GOOD then return res end
+end
+for i=1,#list do
+local x=list[i]
+local res,kind=rctx:result(tickets[i])
+if kind~=mcp.RES_OK and res and not res:raw_string()then res=t:retry(r,x,tickets[i])end
+if res and res:hit()then return res end
+if res and(res:ok()or res:code()==mcp.MCMC_CODE_CLIENT_ERROR)then miss=miss or res end
+end
+return miss or M.miss(t,r)
+end
+local function store(t,r,cmd,key,list)
+local q,_,form=M.translate(r,cmd)
+return M.best(t,r,cmd,t:all(q,list),list,form)
+end
+local function remove(t,r,cmd,key,list)return M.best(t,r,cmd,t:all(r,list),list)end
+M.fastest={
+[M.READ]=read,[M.TOUCH]=M.coherent[M.TOUCH],[M.STORE]=store,[M.REMOVE]=remove,
+[M.UPDATE]=M.coherent[M.UPDATE],
+}
+end
+do
+local ANY=mcp.WAIT_ANY
+local match,find=string.match,string.find
+local function near_can(r,cmd)
+if cmd==mcp.CMD_GET then return true end
+return cmd==mcp.CMD_MG and not find(match(r:raw_line(),"^%S+ +%S+(.*)")," [^vfskbqO ]")
+end
+local function value_in(res)return res:ok()and res:code()==mcp.MCMC_CODE_OK end
+local function fill(t,r,ttl)
+local rctx,key,b=t.rctx,r:key(),r:has_flag("b")and" b"or""
+local res=rctx:enqueue_and_wait(M.request("mg ".. key .. b .." v f t c"),t.far.fetch)
+if type(res)=="string"or not res:ok()or not res:hit()then return M.miss(t,r)end
+local item=M.item(res)
+if not item then return rctx:enqueue_and_wait(r,t.far.cmd)end
+local left=tonumber(item.ttl)
+rctx:enqueue_and_wait(M.place_item(key,b,item," ME",(left<0 or left>ttl)and ttl or left),t.near.put)
+rctx:enqueue(M.ask_id(key,b),t.far.check)
+rctx:enqueue(r,t.near.again)
+rctx:wait_cond(2,ANY)
+local now,again=rctx:result(t.far.check),rctx:result(t.near.again)
+if type(now)=="string"or M.id_of(now)~=item.id then
+rctx:enqueue_and_wait(M.remove_id(key,b,item.id),t.near.drop)
+elseif value_in(again)then
+return again
+end
+return rctx:enqueue_and_wait(r,t.far.cmd)
+end
+local function change(t,r)
+local rctx,gone=t.rctx,M.remove_key(r:key(),r:has_flag("b")and" b"or"")
+rctx:enqueue(gone,t.near.drop)
+local res=rctx:enqueue_and_wait(r,t.far.cmd)
+rctx:enqueue_and_wait(gone,t.near.last)
+return res
+end
+local function answer(t,r,ttl)
+local cmd=r:command()
+if near_can(r,cmd)then
+local res=t.rctx:enqueue_and_wait(r,t.near.cmd)
+if value_in(res)then return res end
+if res:code()==mcp.MCMC_CODE_END then return fill(t,r,ttl)end
+elseif M.class(r,cmd)~=M.READ then
+return change(t,r)
+end
+return t.rctx:enqueue_and_wait(r,t.far.cmd)
+end
+function M.failover(near,far,ttl)
+local fgen=mcp.funcgen_new()
+local t={near={},far={},replies=M.replies()}
+for _,role in ipairs({"cmd","put","again","drop","last"})do t.near[role]=fgen:new_handle(near)end
+for _,role in ipairs({"cmd","fetch","check"})do t.far[role]=fgen:new_handle(far)end
+fgen:ready({n="failover",u=1,f=function(rctx)
+local mine=setmetatable({rctx=rctx,out=rctx:response_new()},{__index=t})
+return function(r)return answer(mine,r,ttl)end
+end})
+return fgen
+end
+end
+do
+local function settings()
+mcp.backend_connect_timeout(M.TIMEOUT)
+mcp.backend_read_timeout(M.TIMEOUT)
+mcp.backend_retry_waittime(1)
+mcp.backend_failure_limit(1)
+mcp.tcp_keepalive(true)
+end
+local function pool(server)
+local host,port=M.address(server)
+return mcp.pool({mcp.backend({label=server,host=host,port=port})})
+end
+local function pools(conf)
+settings()
+local made,near={},nil
+for _,servers in ipairs(conf.replicas)do
+for _,server in ipairs(servers)do made[#made+1]=pool(server)end
+end
+if conf.local_cache and conf.local_cache.server~="internal"then near=pool(conf.local_cache.server)end
+return{conf=conf,pools=made,near=near}
+end
+function mcp_config_pools()return M.load(mcp.start_arg,pools)end
+function mcp_config_routes(made)
+local conf=made.conf
+local order=M.order(conf.replicas,conf.copies)
+local fastest=conf.consistency=="fastest"and conf.copies>1
+local commands,view=M.coherent,nil
+if fastest then commands=M.fastest else view=M.view(conf)end
+local route=M.copies(made.pools,order,conf.copies,commands,conf.mode,view)
+if conf.mode=="failover"then
+route=M.failover(made.near or mcp.internal_handler,route,conf.local_cache.ttl)
+end
+mcp.attach(mcp.CMD_ANY_STORAGE,route)
+end
+end
