@@ -4,7 +4,7 @@ M.TIMEOUT=0.15
 M.LEASE,M.GRACE,M.DELTA=65,25,40
 memcached_proxy=memcached_proxy or{}
 do
-local FORMAT<const> =1
+local OLDEST<const>,NEWEST<const> =1,2
 local function only_data(text)
 local at,size=1,#text
 while at<=size do
@@ -60,9 +60,23 @@ seen[name]=field
 end
 end
 end,
+copies_by=function(conf,v)
+if conf.format>1 then one_of("copies_by",v,"cluster","mode")
+elseif v~=nil then fail("copies_by","unknown in format 1")end
+end,
+servers=function(conf,v)
+if conf.format==1 then
+if v~=nil then fail("servers","unknown in format 1")end
+conf.servers=#conf.replicas[1]
+return
+end
+local most=math.maxinteger
+for _,servers in ipairs(conf.replicas)do most=math.min(most,#servers)end
+integer("servers",v,1,most)
+end,
 copies=function(conf,v)
 if#conf.replicas>1 then integer("copies",v,#conf.replicas,#conf.replicas)
-else integer("copies",v,1,conf.mode=="sharded"and 1 or#conf.replicas[1])end
+else integer("copies",v,1,conf.mode=="sharded"and 1 or conf.servers)end
 end,
 local_cache=function(conf,v)
 if conf.mode~="failover"then
@@ -75,12 +89,14 @@ integer("local_cache.ttl",v.ttl,1,2592000)
 for name in pairs(v)do if name~="server"and name~="ttl"then fail("local_cache.".. tostring(name),"unknown")end end
 end,
 }
-local FIELDS={"format","mode","cluster","epoch","consistency","replicas","copies","local_cache"}
+local FIELDS={"format","mode","cluster","epoch","consistency","replicas","servers","copies","copies_by","local_cache"}
 local function check(conf)
 if type(conf)~="table"then error("is not one table constructor",0)end
-if conf.format~=FORMAT then fail("format",shown(conf.format).." is not ".. FORMAT ..", the only one this library reads")end
+if math.type(conf.format)~="integer"or conf.format<OLDEST or conf.format>NEWEST then
+fail("format",shown(conf.format).." is none of ".. OLDEST .." to ".. NEWEST ..", which this library reads")
+end
 for _,name in ipairs(FIELDS)do CHECKS[name](conf,conf[name])end
-for name in pairs(conf)do if not CHECKS[name]then fail(tostring(name),"unknown in format ".. FORMAT)end end
+for name in pairs(conf)do if not CHECKS[name]then fail(tostring(name),"unknown in format ".. conf.format)end end
 return conf
 end
 function M.read(text)
@@ -179,34 +195,41 @@ next=math.floor((bucket+1)*(2147483648.0/((hash>>33)+1)))
 end
 return bucket
 end
-local function rotated(size,copies)
+local function rotated(known,size,copies)
 local orders={}
 for i=0,size - 1 do
 local order={}
-for copy=0,copies - 1 do order[copy+1]=(i+copy)%size+1 end
+for copy=0,math.min(copies,size)- 1 do
+local x=(i+copy)%size+1
+if x>known then x,order.unknown=0,true end
+order[copy+1]=x
+end
 orders[i]=order
 end
 return function(key)return orders[M.jump(M.hash(key),size)]end
 end
-local function aligned(replicas)
-local lists,first=#replicas,{}
+local function aligned(replicas,size)
+local lists,first,even=#replicas,{},true
 local before=0
 for r,servers in ipairs(replicas)do
 first[r]=before+1
 before=before+#servers
+even=even and#servers==#replicas[1]
 end
 return function(key)
 local hash=M.hash(key)
 local lead,order=(hash>>40)%lists,{}
 for r,servers in ipairs(replicas)do
-order[(r - 1 - lead)%lists+1]=first[r]+M.jump(hash,#servers)
+local place=M.jump(hash,even and size or#servers)
+if place>=#servers then order.unknown=true end
+order[(r - 1 - lead)%lists+1]=place<#servers and first[r]+place or 0
 end
 return order
 end
 end
-function M.order(replicas,copies)
-if#replicas==1 then return rotated(#replicas[1],copies)end
-return aligned(replicas)
+function M.order(replicas,copies,size)
+if#replicas==1 then return rotated(#replicas[1],size or#replicas[1],copies)end
+return aligned(replicas,size or#replicas[1])
 end
 end
 do
@@ -348,6 +371,10 @@ if M.reads(cmd)then return M.miss(t,r)end
 if M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
 return"SERVER_ERROR no cache server of this key answers\r\n"
 end
+function M.behind(t,r)
+if M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
+return"SERVER_ERROR this proxy does not know the servers of the ring in force yet\r\n"
+end
 function M.unknown(t,r)
 if M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
 return"SERVER_ERROR a cache server was lost meanwhile, the outcome is not known\r\n"
@@ -391,7 +418,7 @@ return"HD".. flags .."\r\n"
 end
 end
 do
-local HANDLES<const>,ALONE<const> =20,4
+local HANDLES<const> =20
 local QUICK<const> =M.TIMEOUT*800000
 local TRIES<const> =3
 local ANY=mcp.WAIT_ANY
@@ -480,25 +507,24 @@ local used=t.used
 for x=1,#used do used[x]=0 end
 if t.hurt then t.dead,t.tries,t.hurt,t.missed={},{},nil,nil end
 end
-function M.copies(pools,order,copies,commands,name,view)
+function M.copies(pools,commands,name,view)
 local fgen=mcp.funcgen_new()
-local fixed={H={},order=order,replies=M.replies()}
+local fixed={H={},replies=M.replies()}
 for method,body in pairs(Copies)do fixed[method]=body end
 for x,pool in ipairs(pools)do
 fixed.H[x]={}
-for n=1,copies>1 and HANDLES or ALONE do fixed.H[x][n]=fgen:new_handle(pool)end
+for n=1,HANDLES do fixed.H[x][n]=fgen:new_handle(pool)end
 end
-for field,value in pairs(view or{})do fixed[field]=value end
+for field,value in pairs(view)do fixed[field]=value end
 fgen:ready({n=name,u=1,f=function(rctx)
 local t=context(rctx,fixed)
 return function(r)
 reset(t)
 local cmd,key=r:command(),r:key()
-local act,list=commands[M.class(r,cmd)],order(key)
-if not view then return act(t,r,cmd,key,list)end
+local class=M.class(r,cmd)
 t:enter()
-local res=act(t,r,cmd,key,list)
-t:leave(M.class(r,cmd)~=M.READ)
+local res=t:serve(r,cmd,key,class,commands[class])
+t:leave(class~=M.READ)
 return res
 end
 end})
@@ -509,13 +535,17 @@ do
 local match,gmatch,format=string.match,string.gmatch,string.format
 M.VIEW="__mcp:v"
 M.WHOLE="__mcp:w"
+M.REGISTER="__mcp:p:"
+function M.ring(epoch,S,R,oS,oR)
+return{epoch=epoch,S=S,R=R,oS=oS,oR=oR,place=S<<16|R,before=oS>0 and oS<<16|oR or nil}
+end
 function M.ring_text(ring)return format("%d %d %d %d %d",ring.epoch,ring.S,ring.R,ring.oS,ring.oR)end
 function M.parse_view(text)
 local view,at={marks={}},{}
 local epoch,S,R,oS,oR=match(text,"^(%d+) (%d+) (%d+) (%d+) (%d+)")
 if epoch then
 local int=math.tointeger
-view.ring={epoch=int(epoch),S=int(S),R=int(R),oS=int(oS),oR=int(oR)}
+view.ring=M.ring(int(epoch),int(S),int(R),int(oS),int(oR))
 end
 for state,server,owner in gmatch(text," ([dr])(%d+%-%d+)%.(%w+)")do
 local name=server ..".".. owner
@@ -545,14 +575,15 @@ local mono=mcp.time_mono_millis
 local FORCE<const> =M.LEASE+M.GRACE
 local EARLY<const> =0.65
 local WATCH<const> =3
+local TELL<const>,TOLD<const> =3000,10
 local Copies=M.Copies
-local function memory(ring)
+local function memory()
 if not state.view then
-state.view={valid=0,early=0,force=0,calm=true,reading=0,servers={},ring=ring,cas={},
+state.view={valid=0,early=0,force=0,tell=0,calm=true,reading=0,servers={},cas={},
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
 hits=0,every=1,later={},tends=0}
+state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
 end
-if ring.epoch>state.view.ring.epoch then state.view.ring=ring end
 return state.view
 end
 local function record(V,name)
@@ -570,17 +601,23 @@ end
 return q
 end
 function M.view(conf)
-if conf.copies==1 then return nil end
-local V=memory({epoch=conf.epoch,S=#conf.replicas[1],R=conf.copies,oS=0,oR=0})
-local servers={}
+local V,servers,knows=memory(),{},math.maxinteger
 for r,list in ipairs(conf.replicas)do
 for i=1,#list do servers[#servers+1]=record(V,r .."-".. i)end
+knows=math.min(knows,#list)
 end
-V.valid=0
-return{V=V,servers=servers,q=watched(conf.replicas)}
+local orders=setmetatable({},{__index=function(all,place)
+local size,copies=place>>16,place&0xffff
+if copies==0 then copies=conf.mode=="replicated"and size or 1 end
+all[place]=M.order(conf.replicas,copies,size)
+return all[place]
+end})
+M.floor(V,M.ring(conf.epoch,conf.servers,conf.copies_by=="mode"and 0 or conf.copies,0,0))
+V.valid,V.tell=0,0
+return{memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders}
 end
 function Copies:change(rec,dirty)
-local V=self.V
+local V=self.memory
 if mono()>=V.force then
 for _,other in pairs(V.servers)do other.was=other.dirty end
 end
@@ -595,7 +632,7 @@ end
 return marks
 end
 local function corrected(V,view,known)
-local want,marks,differs=mine(V),{},view.repeated or not view.ring or view.ring.epoch<V.ring.epoch
+local want,marks,differs=mine(V),{},view.repeated or not view.ring or view.ring.epoch<(V.next or V.ring).epoch
 for _,mark in ipairs(view.ring and view.marks or known)do
 local name=mark.owner==V.me and mark.server or mark.owner=="all"and mark.server ..".all"
 local state_wanted=name and want[name]or mark.owner~=V.me and mark.state or nil
@@ -611,14 +648,21 @@ end
 return marks,differs
 end
 function Copies:correct(seen,known)
-local V=self.V
+local V=self.memory
 for y,member in pairs(seen)do
 local marks,differs=corrected(V,member.view,known)
 if differs then
-local text=M.print_view(V.ring,marks)
+local text=M.print_view(V.next or V.ring,marks)
 local condition=member.cas and" C".. member.cas or" ME"
 self:send(M.request(format("ms %s %d%s",M.VIEW,#text,condition),text .."\r\n"),y)
 end
+end
+local now=mono()
+if now>=V.tell then
+V.tell=now+TELL
+local text=format("%d %d",self.knows,V.ring.epoch)
+local q=M.request(format("ms %s%s %d T%d",M.REGISTER,V.name,#text,TOLD),text .."\r\n")
+for _,y in ipairs(self.q)do self:send(q,y)end
 end
 self:wait()
 end
@@ -636,11 +680,10 @@ end
 end
 return seen,answers
 end
-local function joined(V,q,seen)
+local function joined(q,seen)
 local marks,dirty,rank={},{},{}
 for _,y in ipairs(q)do
 local view=seen[y]and seen[y].view
-if view and view.ring and view.ring.epoch>V.ring.epoch then V.ring=view.ring end
 for _,mark in ipairs(view and view.marks or{})do
 local server=mark.server
 if not rank[server]then
@@ -661,13 +704,14 @@ end
 return same
 end
 function Copies:renew()
-local V,start=self.V,mono()
+local V,start=self.memory,mono()
 if V.reading>0 and start - V.asked>1000 then V.reading=0 end
 V.reading,V.asked=V.reading+1,start
 local seen,answers=self:read_view()
 V.reading=math.max(V.reading - 1,0)
-local marks,dirty,rank=joined(V,self.q,seen)
+local marks,dirty,rank=joined(self.q,seen)
 local ran_out,quiet=start>=V.valid,unwritten(V,seen)
+M.adopt(V,self.q,seen,start,ran_out)
 for name,rec in pairs(V.servers)do
 local now_dirty=dirty[name]or rec.lost and not rec.ready or false
 if answers*2<=#self.q then now_dirty=now_dirty or rec.dirty end
@@ -695,11 +739,11 @@ local res=self:try(M.request("mg ".. M.WHOLE),x)
 return not(res and res:ok()and res:hit())
 end
 function Copies:enter()
-local V=self.V
+local V=self.memory
 if mono()>=V.valid or V.reading>0 and V.asked>=V.valid then self:renew()end
 end
 function Copies:leave(wrote)
-local V=self.V
+local V=self.memory
 if wrote and self.missed then self:in_force()end
 local now=mono()
 if now>=V.early and(V.reading==0 or now - V.asked>1000)then self:renew()end
@@ -717,7 +761,7 @@ end
 return last
 end
 local NONE={}
-function Copies:lead(list)
+local function authority(self,list)
 local V,dead=self.V,self.dead
 if not V or V.calm then
 for i=1,#list do if not dead[list[i]]then return list[i]end end
@@ -738,15 +782,249 @@ if not p or p==leader(self.servers,list,NONE,"was")then return p end
 self.rctx:sleep((V.force - now)/1000)
 end
 end
+function Copies:lead(list)
+local p=not self:has_left()and authority(self,list)
+return p and not self:has_left()and p or nil
+end
 function Copies:calm_down()
-local V=self.V
+local V=self.memory
 for _,rec in pairs(V.servers)do
 if rec.dirty then return end
 end
 V.calm=true
 end
-function Copies:leads(p,list)return self:lead(list)==p end
+function Copies:leads(p,list)return authority(self,list)==p end
 function Copies:clean(x)return not self.dead[x]and not(self.V and self.servers[x].dirty)end
+end
+do
+local Copies=M.Copies
+local mono=mcp.time_mono_millis
+local FORCE<const> =M.LEASE+M.GRACE
+local ALONE<const> =300
+local LOOK<const>,LOOKS<const> =0.04,12
+local AGAIN<const> =3
+local function steady(V)V.steady=not V.next and not V.ring.before end
+function M.floor(V,ring)
+if not V.ring then V.ring=ring
+elseif ring.epoch>(V.next or V.ring).epoch then V.next,V.turn,V.since=ring,nil,mono()end
+steady(V)
+end
+function M.adopt(V,q,seen,start,idle)
+local best,answers,have=V.next or V.ring,0,0
+for _,member in pairs(seen)do
+local ring=member.view.ring
+answers=answers+1
+if ring and ring.epoch>best.epoch then best=ring end
+end
+if best==V.ring then return end
+if best~=V.next then V.next,V.turn,V.since=best,nil,start end
+for _,member in pairs(seen)do
+local ring=member.view.ring
+if ring and ring.epoch>=best.epoch then have=have+1 end
+end
+if not V.turn and(have*2>#q or have>0 and have==answers and start - V.since>ALONE)then
+local at_once=not best.before and(idle or best.place==V.ring.place)
+V.turn=at_once and start or start+FORCE
+end
+steady(V)
+end
+local function turn(V)
+if not V.turn or mono()<V.turn then return end
+V.ring,V.next,V.turn,V.tell=V.next,nil,nil,0
+steady(V)
+end
+local function await(t,V)
+local looks=0
+while V.next do
+if V.turn then t.rctx:sleep(math.max(V.turn - mono(),1)/1000)
+elseif looks==LOOKS then return false
+else
+looks=looks+1
+t.rctx:sleep(LOOK)
+if V.reading==0 then t:renew()end
+end
+turn(V)
+end
+return true
+end
+local function same(a,b)
+if#a~=#b then return false end
+for i=1,#a do if a[i]~=b[i]then return false end end
+return true
+end
+local function rest(list,but)
+local left={}
+for i=1,#list do
+local x,there=list[i],list[i]==0
+for j=1,#but do there=there or but[j]==x end
+if not there then left[#left+1]=x end
+end
+return left
+end
+local NONE<const> ={}
+function Copies:servers_of(key)return self.orders[self.memory.ring.place](key)end
+function Copies:place(key,reads)
+local V,orders=self.memory,self.orders
+self.before,self.old,self.pending=nil,nil,false
+if V.steady then
+self.ring=V.ring
+return orders[V.ring.place](key)
+end
+turn(V)
+while V.next do
+local to=V.next
+local list,before=orders[to.place](key),orders[to.before or V.ring.place](key)
+self.ring=to
+if same(list,before)then return list end
+if reads then
+self.before,self.pending=rest(before,NONE),true
+return list
+end
+if not await(self,V)then return nil end
+end
+self.ring=V.ring
+local list=orders[V.ring.place](key)
+local before=V.ring.before and orders[V.ring.before](key)
+if before and(list[1]~=before[1]or not same(list,before))then
+local old=rest(before,list)
+if#old>0 or list[1]~=before[1]then self.before,self.old=rest(before,NONE),old end
+end
+return list
+end
+function Copies:has_left()
+local V=self.memory
+if self.ring==V.ring and not V.next then return false end
+self.left=(V.next or V.ring).place~=self.ring.place
+return self.left
+end
+local function missed(t,res)return res==t.out or res:ok()and not res:hit()end
+local function look_everywhere(t,r,cmd,key,list,act)
+local res=act(t,r,cmd,key,list)
+if missed(t,res)then res=act(t,r,cmd,key,t.before)end
+if missed(t,res)then res=act(t,r,cmd,key,list)end
+return res
+end
+local function behind(t,r,cmd,key,act)
+if M.reads(cmd)then
+if t.before and#t.before>0 then return act(t,r,cmd,key,t.before)end
+return M.miss(t,r)
+end
+return M.behind(t,r)
+end
+function Copies:serve(r,cmd,key,class,act)
+for _=1,AGAIN do
+self.left=false
+local list,res=self:place(key,class==M.READ),nil
+if not list then return M.unreachable(self,r,cmd)end
+if list.unknown then res=behind(self,r,cmd,key,act)
+elseif self.pending then res=look_everywhere(self,r,cmd,key,list,act)
+elseif self.old then res=self:moving(r,cmd,key,list,class,act)
+else res=act(self,r,cmd,key,list)end
+if not self.left then return res end
+end
+return M.unreachable(self,r,cmd)
+end
+end
+do
+local mono=mcp.time_mono_millis
+local match,find,format=string.match,string.find,string.format
+local Copies=M.Copies
+local LOCK<const> ="__mcp:m:"
+local SECONDS<const> =5
+local STEAL<const> =1.5*M.DELTA
+local PAUSE<const> =0.008
+local function take(t,key,p)
+local name,id=LOCK .. format("%x",M.hash(key)),M.new_id()
+local q=M.request(format("mg %s c N%d E%s",name,SECONDS,id))
+local holder,since=nil,0
+while true do
+local res=t:try(q,p)
+local line=res and res:ok()and res:line()or""
+local now=match(line,"%f[%w]c(%d+)")
+if not now then return nil end
+if now==id and find(line,"%f[%w]W")then return{name=name,id=id,at=p,start=mono()}end
+if now~=holder then holder,since=now,mono()
+elseif mono()- since>STEAL then t:try(M.remove_id(name,"",holder),p)end
+t.rctx:sleep(PAUSE)
+end
+end
+local function release(t,lock)t:try(M.remove_id(lock.name,"",lock.id),lock.at)end
+local function source(t,key,b,p)
+local q,tickets=M.ask_id(key,b),{}
+for _,x in ipairs(t.before)do
+if t:clean(x)then tickets[x]=t:send(q,x)end
+end
+if not tickets[p]then tickets[p]=t:send(q,p)end
+t:wait()
+local here=t:got(tickets[p])
+if not here then return nil,false end
+if here:ok()and here:hit()then return nil,true end
+for _,x in ipairs(t.before)do
+local res=t:got(tickets[x])
+if res and res:ok()then
+if res:hit()then return x,false end
+if not t.V or not t:hollow(x)then return nil,false end
+end
+end
+return nil,false
+end
+local function confirm(t,key,b,id,from,list)
+for _,x in ipairs(list)do
+if x==from then
+local res=t:try(M.ask_id(key,b),x)
+if not res then return nil end
+return M.id_of(res)==id
+end
+end
+local res=t:try(M.remove_id(key,b,id),from)
+if not res then
+t:owe(from,key,b)
+return nil
+end
+return res:ok()and res:code()==mcp.MCMC_CODE_OK
+end
+local function move(t,key,b,p,list,from,lock)
+local item=M.item(t:try(M.ask_item(key,b),from))
+if not item or mono()- lock.start>M.DELTA then return end
+local put=M.place_item(key,b,item," ME")
+local done=t:try(put,p)
+if not done or not done:ok()or done:code()~=mcp.MCMC_CODE_OK then return end
+for _,x in ipairs(list)do
+if x~=p and x~=from and not t.dead[x]then t:send(put,x)end
+end
+t:wait()
+if confirm(t,key,b,item.id,from,list)==false then
+t:all(M.remove_id(key,b,item.id),list,from)
+end
+end
+local function bring(t,key,b,list,keep)
+local p=t:lead(list)
+if not p then return false end
+local from,here=source(t,key,b,p)
+if not from and not keep then return here end
+local lock=take(t,key,p)
+if not lock then return here end
+if keep or from then from,here=source(t,key,b,p)end
+if from then move(t,key,b,p,list,from,lock)end
+if keep then return true,lock end
+release(t,lock)
+return true
+end
+function Copies:moving(r,cmd,key,list,class,act)
+local b=r:has_flag("b")and" b"or""
+if class==M.READ then
+local res=act(self,r,cmd,key,list)
+local missed=res==self.out or res:ok()and not res:hit()
+if missed and not self.left and bring(self,key,b,list)then return act(self,r,cmd,key,list)end
+return res
+end
+local _,lock
+if class~=M.STORE then _,lock=bring(self,key,b,list,class==M.REMOVE or cmd==mcp.CMD_MD)end
+local res=self.left and self.out or act(self,r,cmd,key,list)
+if not self.left then self:all(M.remove_key(key,b),self.old,nil,key,b)end
+if lock then release(self,lock)end
+return res
+end
 end
 do
 local format=string.format
@@ -764,9 +1042,13 @@ if y~=x and not t.dead[y]then t:send(q,y)end
 end
 t:wait()
 end
+local function counts(V)
+local ring=V.next or V.ring
+return ring.R~=1 or ring.before
+end
 function Copies:lose(x)
 local V=self.V
-local rec=V and self.servers[x]
+local rec=V and counts(V)and self.servers[x]
 if not rec then return end
 rec.back=nil
 if rec.lost and not rec.ready then return end
@@ -785,7 +1067,7 @@ end
 end
 function Copies:owe(x,key,b)
 local V=self.V
-local rec=V and self.servers[x]
+local rec=V and counts(V)and self.servers[x]
 if not rec then return end
 self:lose(x)
 local name=key .. b
@@ -825,7 +1107,12 @@ if done then t:try(M.remove_id(key,b,item.id),x)end
 return false
 end
 local function compare(t,x,key,b)
-local list,source=t.order(key),nil
+local list,source,holds=t:servers_of(key),nil,false
+for _,y in ipairs(list)do holds=holds or y==x end
+if not holds then
+local gone=t:try(M.remove_key(key,b),x)
+return gone and gone:ok()
+end
 for _,y in ipairs(list)do
 if y~=x and t:clean(y)then source=y break end
 end
@@ -893,7 +1180,7 @@ local note=V.later[1]
 if note and mono()>=note.at then
 table.remove(V.later,1)
 V.later[note.key .. note.b],V.tends=nil,V.tends - 1
-self:complete(note.key,note.b,self.order(note.key))
+self:complete(note.key,note.b,self:servers_of(note.key))
 end
 end
 function Copies:note(key,b)
@@ -1248,6 +1535,7 @@ end
 do
 local GOOD=mcp.WAIT_GOOD
 local function read(t,r,cmd,key,list)
+if#list==1 then return M.coherent[M.READ](t,r,cmd,key,list)end
 local rctx,tickets,miss=t.rctx,{},nil
 for i=1,#list do tickets[i]=t:send(r,list[i])end
 t.queued=0
@@ -1266,6 +1554,7 @@ end
 return miss or M.miss(t,r)
 end
 local function store(t,r,cmd,key,list)
+if#list==1 then return M.coherent[M.STORE](t,r,cmd,key,list)end
 local q,_,form=M.translate(r,cmd)
 return M.best(t,r,cmd,t:all(q,list),list,form)
 end
@@ -1358,11 +1647,8 @@ end
 function mcp_config_pools()return M.load(mcp.start_arg,pools)end
 function mcp_config_routes(made)
 local conf=made.conf
-local order=M.order(conf.replicas,conf.copies)
-local fastest=conf.consistency=="fastest"and conf.copies>1
-local commands,view=M.coherent,nil
-if fastest then commands=M.fastest else view=M.view(conf)end
-local route=M.copies(made.pools,order,conf.copies,commands,conf.mode,view)
+local commands=conf.consistency=="fastest"and M.fastest or M.coherent
+local route=M.copies(made.pools,commands,conf.mode,M.view(conf))
 if conf.mode=="failover"then
 route=M.failover(made.near or mcp.internal_handler,route,conf.local_cache.ttl)
 end

@@ -101,7 +101,7 @@ impl Placement {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     const THREE: Shape = Shape { servers: 3, copies: 2 };

@@ -233,7 +233,7 @@ fn a_library_that_knows_no_rings_runs_beside_and_holds_the_change_by_name() {
     let lines = config.replace("format = 2", "format = 1");
     let old: Vec<&str> =
         lines.lines().filter(|line| !line.contains("copies_by") && !line.starts_with("  servers")).collect();
-    let old = testbed::parts::proxy::Proxy::start(include_str!("library-format-1.lua"), &old.join("\n")).unwrap();
+    let old = testbed::parts::proxy::Proxy::start(include_str!("library-before-rings.txt"), &old.join("\n")).unwrap();
     let mut change = change(&bed, &layout, shape(5, 2));
     change.proxies.push(Proxy { id: old.id(), name: "shop/old-0".to_owned(), reads_rings: false });
     let mut plan = plan(random::seed(), &bed);
