@@ -16,6 +16,7 @@
 //! | [`request`], [`unknown`] | what a pod asks for |
 //! | [`decide`], [`feasibility`], [`reason`] | the rules, in order; every outcome's code, sentence and fix |
 //! | [`topology`], [`routing`] | the cluster; what the proxy reads |
+//! | [`resync`] | whether a cache server holds all that it should |
 //! | [`inject`] | what is added to a pod |
 //! | [`admission`], [`manifest`], [`offline`] | the two ways in and out: AdmissionReview, and YAML streams |
 //! | [`certificate`] | the CA and the serving certificate |
@@ -37,6 +38,7 @@ pub mod reason;
 pub mod request;
 pub mod unknown;
 
+pub mod resync;
 pub mod routing;
 pub mod topology;
 

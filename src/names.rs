@@ -74,6 +74,8 @@ pub mod label {
     pub const ROLE: &str = "memcached.io/role";
 }
 
+/// The readiness gate of cache pods: whether their server holds every copy that it should.
+pub const SYNCED: &str = "memcached.io/synced";
 /// The cache namespace of the recommended install, and of a cluster named without one.
 pub const DEFAULT_CACHE_NAMESPACE: &str = "cache";
 /// The port of a memcached, ours and the app's view of it.

@@ -720,6 +720,9 @@ if now_dirty~=rec.dirty then self:change(rec,now_dirty)
 elseif ran_out and not quiet and rank[name]then
 self:change(rec,now_dirty)
 rec.was=not now_dirty
+elseif ran_out and rec.lost and not rec.ready and not rank[name]then
+self:change(rec,true)
+rec.was=false
 end
 end
 V.valid=math.max(V.valid,(answers>0 and start or mono())+M.LEASE)
@@ -1324,7 +1327,7 @@ local res=tickets[x]and(t:got(tickets[x])or t:retry(q,x,tickets[x]))
 if not res then t:owe(x,key,b)
 elseif res:ok()and res:code()==mcp.MCMC_CODE_OK then
 if condition[x]==" ME"then added[#added+1]=x end
-elseif t:clean(x)then refused[#refused+1]=x end
+else refused[#refused+1]=x end
 end
 return refused,added
 end

@@ -10,6 +10,7 @@
 //! | ring.rs | the rings of the caches |
 //! | ring_change/ | takes a cache from one ring to the next under traffic |
 //! | injected.rs, follow.rs | the injected pods; their configurations, as clusters change |
+//! | resync/ | refills servers that came back empty, and opens their pods' gates |
 //! | certificates/ | CA, serving certificate, caBundle; or the operator's own files |
 //! | upkeep.rs | starts them in order |
 //! | watch.rs, trouble.rs | one watch; one task's errors |
@@ -25,6 +26,7 @@ pub mod libraries;
 pub mod namespaces;
 mod replica;
 mod replicas;
+pub mod resync;
 pub mod ring;
 pub mod ring_change;
 mod trouble;

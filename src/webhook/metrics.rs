@@ -95,6 +95,18 @@ pub struct Metrics {
     pub pods_behind: Gauge,
     /// Configurations of running pods that were written anew.
     pub pods_followed: Family<ResultLabels, Counter>,
+    /// Cache servers that do not hold all that they should, as the leader sees them.
+    pub servers_unsynced: Gauge,
+    /// Of these, how many have their pod's gate open because the bound has passed.
+    pub resync_overdue: Gauge,
+    /// Refills of a server.
+    pub resyncs: Family<ResultLabels, Counter>,
+    /// Items put on servers by refills.
+    pub resync_items: Counter,
+    /// Their values, in bytes.
+    pub resync_bytes: Counter,
+    /// Items that refills took away, because the others do not have them any more.
+    pub resync_removed: Counter,
     /// Clusters that pods can use.
     pub clusters: Gauge,
     /// Clusters that contradict themselves.
@@ -124,6 +136,12 @@ impl Metrics {
             pods_injected: Gauge::default(),
             pods_behind: Gauge::default(),
             pods_followed: Family::default(),
+            servers_unsynced: Gauge::default(),
+            resync_overdue: Gauge::default(),
+            resyncs: Family::default(),
+            resync_items: Counter::default(),
+            resync_bytes: Counter::default(),
+            resync_removed: Counter::default(),
             clusters: Gauge::default(),
             clusters_broken: Gauge::default(),
         };
@@ -189,9 +207,36 @@ impl Metrics {
             "Configurations of running pods written anew, by result",
             self.pods_followed.clone(),
         );
+        self.register_resync(r);
         r.register("clusters", "Clusters that pods can use", self.clusters.clone());
         r.register("clusters_broken", "Clusters whose StatefulSets can't be used", self.clusters_broken.clone());
         registry
+    }
+
+    fn register_resync(&self, r: &mut Registry) {
+        r.register(
+            "cache_servers_unsynced",
+            "Cache servers that do not hold every copy that they should, as the leader sees them",
+            self.servers_unsynced.clone(),
+        );
+        r.register(
+            "resync_overdue",
+            "Cache pods whose gate memcached.io/synced was opened by the bound",
+            self.resync_overdue.clone(),
+        );
+        r.register("resyncs", "Refills of a cache server, by result", self.resyncs.clone());
+        r.register("resync_items", "Items put on cache servers by refills", self.resync_items.clone());
+        r.register_with_unit(
+            "resync",
+            "Values put on cache servers by refills",
+            Unit::Bytes,
+            self.resync_bytes.clone(),
+        );
+        r.register(
+            "resync_removed_items",
+            "Items taken from cache servers by refills, since the other copies were gone",
+            self.resync_removed.clone(),
+        );
     }
 
     /// Counts a decision.

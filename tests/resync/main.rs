@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // how a test stops
 
 mod client;
+mod lab;
+mod refill;
 
 use std::future::Future;
 

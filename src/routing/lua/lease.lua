@@ -185,6 +185,9 @@ function Copies:renew()
         elseif ran_out and not quiet and rank[name] then -- it may have changed twice while nobody looked
             self:change(rec, now_dirty)
             rec.was = not now_dirty
+        elseif ran_out and rec.lost and not rec.ready and not rank[name] then -- a controller took it for dead and compared
+            self:change(rec, true)
+            rec.was = false
         end
     end
     V.valid = math.max(V.valid, (answers > 0 and start or mono()) + M.LEASE) -- nobody answers: availability wins

@@ -103,7 +103,7 @@ local function offer(t, key, b, pending, condition, make)
         if not res then t:owe(x, key, b)
         elseif res:ok() and res:code() == mcp.MCMC_CODE_OK then
             if condition[x] == " ME" then added[#added + 1] = x end
-        elseif t:clean(x) then refused[#refused + 1] = x end
+        else refused[#refused + 1] = x end -- one that is being repaired too: else it keeps what it has once it is trusted
     end
     return refused, added
 end

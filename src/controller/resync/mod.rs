@@ -1,0 +1,178 @@
+//! Resync: servers that came back empty, or that missed writes, get everything from their keys' other copies, and the gate
+//! of their pods opens then. The leader does it; what is done so far lies on the servers, so that another goes on with it.
+//!
+//! | file | does |
+//! |---|---|
+//! | shape.rs | a cluster's servers, and connections to them |
+//! | board.rs | the marks on the servers that hold the view |
+//! | care.rs | looks after one cluster: what each server holds, what it needs, one refill at a time |
+//! | refill.rs | lists, compares and copies, until nothing changes |
+//! | pace.rs | no faster than clients stand |
+//! | gate.rs | the condition `memcached.io/synced` of cache pods |
+//!
+//! What a server or an item needs is decided in crate::resync.
+
+mod board;
+mod care;
+mod gate;
+mod pace;
+mod refill;
+mod shape;
+
+pub use care::Care;
+pub use pace::Limits;
+pub use shape::Shape;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::Store;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
+use kube::{Api, Client, ResourceExt as _};
+
+use super::clusters::Clusters;
+use super::lease::Leadership;
+use super::trouble::Trouble;
+use crate::names::label;
+use crate::resync::Need;
+use crate::topology::ClusterId;
+use crate::webhook::metrics::Metrics;
+
+/// Pause between two looks at a cluster.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How it is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// How fast.
+    pub limits: Limits,
+    /// After that time a pod's gate opens though its server is not whole, so that nothing is blocked for ever.
+    pub bound: Duration,
+}
+
+/// Looks after all clusters for ever, while this replica leads.
+pub async fn keep(client: Client, clusters: Clusters, mut leadership: Leadership, manner: Manner, metrics: Metrics) {
+    let mut keeper = Keeper {
+        trouble: Trouble::of("resync", metrics.clone()),
+        cares: BTreeMap::new(),
+        client,
+        clusters,
+        manner,
+        metrics,
+    };
+    loop {
+        leadership.wait_until_leading().await;
+        keeper.while_leading(&leadership).await;
+    }
+}
+
+struct Keeper {
+    client: Client,
+    clusters: Clusters,
+    manner: Manner,
+    metrics: Metrics,
+    trouble: Trouble,
+    cares: BTreeMap<ClusterId, Care>,
+}
+
+impl Keeper {
+    /// Watches only while leading, so that the other replicas cost the API server nothing.
+    async fn while_leading(&mut self, leadership: &Leadership) {
+        let (store, writer) = reflector::store::<Pod>();
+        let wanted = watcher::Config::default().labels(label::CLUSTER);
+        let pods = watcher(Api::<Pod>::all(self.client.clone()), wanted)
+            .default_backoff()
+            .modify(|pod: &mut Pod| pod.managed_fields_mut().clear())
+            .reflect(writer);
+        // The watch goes on while a refill takes its time.
+        let metrics = self.metrics.clone();
+        let watching = tokio::spawn(super::watch::drive("cache-pods", pods, metrics, || {}));
+        let mut ready = pin!(store.wait_until_ready());
+        while leadership.is_leading() {
+            // Cancel safe: both only wait.
+            tokio::select! {
+                seen = &mut ready => if seen.is_ok() { break },
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+        while leadership.is_leading() {
+            self.round(&store, leadership).await;
+            tokio::time::sleep(EVERY).await;
+        }
+        watching.abort();
+        self.cares.clear();
+        self.metrics.servers_unsynced.set(0);
+        self.metrics.resync_overdue.set(0);
+    }
+
+    async fn round(&mut self, store: &Store<Pod>, leadership: &Leadership) {
+        let topology = self.clusters.current();
+        self.cares.retain(|id, _| topology.clusters.get(id).is_some_and(Result::is_ok));
+        for (id, cluster) in &topology.clusters {
+            let shape = cluster.as_ref().ok().and_then(Shape::of);
+            match (self.cares.get_mut(id), shape) {
+                (Some(care), Some(shape)) => care.adopt(shape),
+                (None, Some(shape)) => {
+                    let care = Care::new(shape, self.manner.limits, self.metrics.clone());
+                    self.cares.insert(id.clone(), care);
+                }
+                (_, None) => drop(self.cares.remove(id)),
+            }
+        }
+        let (client, manner) = (&self.client, self.manner);
+        let rounds = self.cares.iter_mut().map(|(id, care)| one(client, id, care, store, leadership, manner));
+        let results = futures::stream::iter(rounds).buffer_unordered(4).collect::<Vec<_>>().await;
+        let mut counts = Counts::default();
+        for result in results {
+            let what =
+                "a server that came back empty, or missed writes, can't be refilled; reads fill what they ask for";
+            if let Some(more) = self.trouble.note(what, result) {
+                counts.unsynced += more.unsynced;
+                counts.overdue += more.overdue;
+            }
+        }
+        self.metrics.servers_unsynced.set(counts.unsynced);
+        self.metrics.resync_overdue.set(counts.overdue);
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    unsynced: i64,
+    overdue: i64,
+}
+
+/// One round of one cluster: look, say so at the gates, then do what is needed most.
+async fn one(
+    client: &Client,
+    id: &ClusterId,
+    care: &mut Care,
+    store: &Store<Pod>,
+    leadership: &Leadership,
+    manner: Manner,
+) -> anyhow::Result<Counts> {
+    let pods: BTreeMap<String, std::sync::Arc<Pod>> = store
+        .state()
+        .into_iter()
+        .filter(|pod| pod.namespace().as_deref() == Some(id.namespace.as_str()))
+        .map(|pod| (pod.name_any(), pod))
+        .collect();
+    let pod_of = |server: &str| pods.get(server.split('.').next().unwrap_or_default());
+    let running: Vec<bool> =
+        care.addresses().iter().map(|address| pod_of(address).is_some_and(|pod| gate::is_running(pod))).collect();
+    let Some(needs) = care.look(&running).await else {
+        return Ok(Counts::default()); // a ring change is under way: it moves keys by itself
+    };
+    let mut counts = Counts::default();
+    for (address, need) in care.addresses().iter().zip(&needs) {
+        counts.unsynced += i64::from(*need != Need::Nothing);
+        if let Some(pod) = pod_of(address) {
+            counts.overdue += i64::from(gate::set(client, pod, need, manner.bound).await?);
+        }
+    }
+    care.act(&needs, &|| leadership.is_leading()).await?;
+    Ok(counts)
+}

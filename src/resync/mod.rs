@@ -1,0 +1,9 @@
+//! Resync: whether a server holds all that it should, and what to do about one item that differs. Pure.
+//!
+//! Owns the decisions: for a server in need.rs, for an item in item.rs. controller/resync does what they say.
+
+mod item;
+mod need;
+
+pub use item::{Item, Look, Step, step};
+pub use need::{Held, Need, Seen, needs};
