@@ -16,6 +16,7 @@ use crate::controller::clusters::Clusters;
 use crate::controller::follow::{self, Rate};
 use crate::controller::libraries::Libraries;
 use crate::controller::namespaces::Namespaces;
+use crate::controller::resync::{self, Limits, Manner};
 use crate::controller::ring;
 use crate::controller::upkeep::{self, Replica, Source};
 use crate::manifest::Stream;
@@ -76,12 +77,27 @@ pub(super) struct Args {
     /// Running pods a second that are given a changed configuration; 0 for none, and a metric counts who is behind
     #[arg(long, default_value_t = 20)]
     follow_rate: u32,
+    /// Refill cache servers that came back empty or missed writes, and open their pods' gates memcached.io/synced
+    #[arg(long)]
+    resync: bool,
+    /// Values that a refill copies, in MB a second
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=10_000), default_value_t = 50)]
+    resync_rate: u64,
+    /// Items that a refill looks at, a second
+    #[arg(long, value_name = "ITEMS", value_parser = clap::value_parser!(u64).range(100..), default_value_t = 100_000)]
+    resync_items: u64,
+    /// After that time a gate opens though the server is not whole, so that nothing waits for ever
+    #[arg(long, value_name = "TIME", value_parser = life, default_value = "5m")]
+    resync_bound: Duration,
     #[command(flatten)]
     settings: SettingsArgs,
 }
 
 /// A hundred years, in seconds; dates much later can't be written into a certificate.
 const LONGEST_LIFE: u64 = 100 * 365 * 86_400;
+
+/// A proxy that has marked a server waits for at most 60 s before it repairs it; then it has some seconds.
+const SILENCE: Duration = Duration::from_secs(75);
 
 /// Who makes the certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -172,7 +188,12 @@ async fn in_cluster(
     let clusters = Clusters::watched(client.clone(), settings.clone(), metrics.clone()).await?;
     tokio::spawn(ring::keep(client.clone(), clusters.clone(), leadership.clone(), metrics.clone()));
     let rate = Rate { per_second: args.follow_rate };
-    tokio::spawn(follow::keep(client.clone(), clusters.clone(), leadership, rate, metrics.clone()));
+    tokio::spawn(follow::keep(client.clone(), clusters.clone(), leadership.clone(), rate, metrics.clone()));
+    if args.resync {
+        let limits = Limits { bytes: args.resync_rate << 20, items: args.resync_items, patience: SILENCE };
+        let manner = Manner { limits, bound: args.resync_bound };
+        tokio::spawn(resync::keep(client.clone(), clusters.clone(), leadership, manner, metrics.clone()));
+    }
     let app = App {
         clusters,
         namespaces: Namespaces::watched(client.clone(), metrics.clone()).await?,

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::Store;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
@@ -94,7 +94,7 @@ impl Keeper {
         while leadership.is_leading() {
             // Cancel safe: both only wait.
             tokio::select! {
-                seen = &mut ready => if seen.is_ok() { break },
+                _ = &mut ready => break,
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
@@ -123,8 +123,12 @@ impl Keeper {
             }
         }
         let (client, manner) = (&self.client, self.manner);
-        let rounds = self.cares.iter_mut().map(|(id, care)| one(client, id, care, store, leadership, manner));
-        let results = futures::stream::iter(rounds).buffer_unordered(4).collect::<Vec<_>>().await;
+        let mut rounds: Vec<BoxFuture<'_, anyhow::Result<Counts>>> = Vec::new();
+        for (id, care) in &mut self.cares {
+            rounds.push(Box::pin(one(client, id, care, store, leadership, manner)));
+        }
+        // Together, so that one cluster's refill keeps no other's gates waiting.
+        let results = join_all(rounds).await;
         let mut counts = Counts::default();
         for result in results {
             let what =
