@@ -170,8 +170,11 @@ impl Lab {
 impl Layout {
     fn cluster(&self, addresses: &[String]) -> Cluster {
         let mut rest = addresses.iter().cloned();
-        let replicas =
-            self.lists.iter().map(|servers| Replica { servers: rest.by_ref().take(*servers).collect() }).collect();
+        let replicas = self
+            .lists
+            .iter()
+            .map(|servers| Replica { servers: rest.by_ref().take(*servers).collect(), joining: Vec::new() })
+            .collect();
         Cluster {
             id: ClusterId { namespace: "cache".to_owned(), name: "memcached".to_owned() },
             replicas,

@@ -170,13 +170,20 @@ async fn one(
     let Some(needs) = care.look(&running).await else {
         return Ok(Counts::default()); // a ring change is under way: it moves keys by itself
     };
-    let mut counts = Counts::default();
+    let mut sums = Counts::default();
     for (address, need) in care.addresses().iter().zip(&needs) {
-        counts.unsynced += i64::from(*need != Need::Nothing);
+        sums.unsynced += i64::from(*need != Need::Nothing);
         if let Some(pod) = pod_of(address) {
-            counts.overdue += i64::from(gate::set(client, pod, need, manner.bound).await?);
+            sums.overdue += i64::from(gate::set(client, pod, need, manner.bound).await?);
+        }
+    }
+    // A server that the ring does not count yet has nothing to miss, and the ring waits until it is ready.
+    let counts = |name: &String| care.addresses().iter().any(|address| address.split('.').next() == Some(name));
+    for pod in pods.iter().filter(|(name, _)| !counts(name)).map(|(_, pod)| pod) {
+        if pod.labels().get(label::CLUSTER) == Some(&id.name) {
+            gate::set(client, pod, &Need::Nothing, manner.bound).await?;
         }
     }
     care.act(&needs, &|| leadership.is_leading()).await?;
-    Ok(counts)
+    Ok(sums)
 }
