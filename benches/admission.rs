@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use testbed::admission::{Verdict, admit, review_of};
 use testbed::parts::injector::Injector;
 use testbed::report::{Cell, Style, Table};
+use testbed::usage;
 
 /// Connections that the load keeps open: several API servers, each with a few.
 const CONNECTIONS: usize = 16;
@@ -63,7 +64,8 @@ struct Load {
 
 fn load(webhook: &Injector, review: &Value) -> Load {
     let body = review.to_string();
-    let (count, cpu_before, start) = (AtomicU64::new(0), cpu(webhook), Instant::now());
+    let pid = webhook.process().pid();
+    let (count, cpu_before, start) = (AtomicU64::new(0), usage::cpu(pid).unwrap(), Instant::now());
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let client = || {
             let mut times = Vec::new();
@@ -84,23 +86,14 @@ fn load(webhook: &Injector, review: &Value) -> Load {
     times.sort();
     Load {
         per_second: f64::from(requests) / start.elapsed().as_secs_f64(),
-        cpu: (cpu(webhook) - cpu_before) / requests,
+        cpu: (usage::cpu(pid).unwrap() - cpu_before) / requests,
         median: times[times.len() / 2],
         p99: times[times.len() * 99 / 100],
     }
 }
 
-/// CPU time that the webhook has used, from /proc: user and system, in ticks of 10 ms.
-fn cpu(webhook: &Injector) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", webhook.process().pid())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
-}
-
 /// Resident memory in MB.
 fn rss(webhook: &Injector) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", webhook.process().pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    let bytes = usage::resident(webhook.process().pid()).unwrap();
+    f64::from(u32::try_from(bytes / 1024).unwrap()) / 1024.0
 }

@@ -76,12 +76,12 @@ end
 -- a text storage command, "number" for incr and decr, nil for a meta command), and, where the request says all of the new
 -- item, a function from a condition (" C<id>", " ME") to the request that puts it on a copy.
 function M.translate(r, cmd)
-    local id, q, make = M.new_id(), nil, nil
+    local id = M.new_id()
     if MODE[cmd] then
-        q, make = storage(r, cmd, id)
+        local q, make = storage(r, cmd, id)
         if q then return q, id, "word", make or nil end
     elseif cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR then
-        q = number(r, cmd, id)
+        local q = number(r, cmd, id)
         if q then return q, id, "number" end
     elseif cmd == mcp.CMD_MS or cmd == mcp.CMD_MA and not r:has_flag("c") or cmd == mcp.CMD_MG and r:has_flag("N")
         or cmd == mcp.CMD_MD and r:has_flag("I") then

@@ -86,8 +86,8 @@ local function remove(t, r, cmd, key, list)
     local did, unknown = t:decide(r, list, key, b, {})
     if unknown then return M.unknown(t, r) end
     if not did then return M.unreachable(t, r, cmd) end
-    local elsewhere = t:erase(key, b, did.p, list, did.seen)
-    local lost = elsewhere and cmd == mcp.CMD_DELETE and did.res:code() == mcp.MCMC_CODE_NOT_FOUND
+    local found = t:erase(key, b, did.p, list, did.seen)
+    local lost = found and cmd == mcp.CMD_DELETE and did.res:code() == mcp.MCMC_CODE_NOT_FOUND
     if lost and not M.silent(r) and (not t.V or t:hollow(did.p)) then return "DELETED\r\n" end
     return M.answer(t, r, did.res)
 end

@@ -7,7 +7,9 @@ local OLDEST <const>, NEWEST <const> = 1, 2
 local function only_data(text)
     local at, size = 1, #text
     while at <= size do
-        local to = select(2, string.find(text, "^%-%-[^\n]*", at)) or select(2, string.find(text, '^"[^"\\\n]*"', at))
+        -- a comment of one line: `--[[` would end where its brackets do, and what follows would run
+        local to = select(2, string.find(text, "^%-%-[^%[\n][^\n]*", at)) or select(2, string.find(text, "^%-%-\n", at))
+            or select(2, string.find(text, '^"[^"\\\n]*"', at))
             or select(2, string.find(text, "^[%w_%s{}=,;]+", at)) or select(2, string.find(text, "^%-%f[%d]", at))
         if not to then return false, string.sub(text, at, at) end
         at = to + 1
@@ -101,8 +103,8 @@ local CHECKS = {
 -- one reads those before it, so the order counts
 local FIELDS = { "format", "mode", "cluster", "epoch", "consistency", "replicas", "servers", "copies", "copies_by", "local_cache" }
 
-local function check(conf)
-    if type(conf) ~= "table" then error("is not one table constructor", 0) end
+local function check(conf, ...)
+    if type(conf) ~= "table" or select("#", ...) > 0 then error("is not one table constructor", 0) end
     if math.type(conf.format) ~= "integer" or conf.format < OLDEST or conf.format > NEWEST then
         fail("format", shown(conf.format) .. " is none of " .. OLDEST .. " to " .. NEWEST .. ", which this library reads")
     end

@@ -9,6 +9,7 @@
 //! | [`parts`] | one running part a file: cache server, control plane, fake nodes, the injector, a kubelet's stand-in |
 //! | [`client`], [`https`], [`admission`] | how a test talks to them: memcached's text protocol, HTTPS with a named authority, AdmissionReviews |
 //! | [`workload`], [`report`] | bounded traffic, and the table of what happened |
+//! | [`load`], [`usage`] | as much traffic as one thread can make; what processor time and memory it cost a process |
 //! | [`bed`], [`fault`], [`storm`] | a whole cluster with a network of its own, everything that can go wrong with it, and much of that in a row |
 //! | [`history`], [`checker`], [`random`] | what concurrent clients saw, whether one memcached could have answered so, and the choices behind it |
 //!
@@ -30,11 +31,13 @@ pub mod fetch;
 pub mod folder;
 pub mod history;
 pub mod https;
+pub mod load;
 pub mod parts;
 pub mod ports;
 pub mod process;
 pub mod random;
 pub mod report;
 pub mod storm;
+pub mod usage;
 pub mod wait;
 pub mod workload;

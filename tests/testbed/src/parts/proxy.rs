@@ -39,16 +39,31 @@ impl Proxy {
     /// When there is no memcached ([`fetch::memcached`]), or it refuses the library or the configuration; the message
     /// shows its log.
     pub fn start(library: &str, config: &str) -> Result<Self> {
+        Self::launch(Some(library), config)
+    }
+
+    /// Starts one with memcached's own library of routes (`routelib`) and a configuration for that: what ours is compared with.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn start_plain(config: &str) -> Result<Self> {
+        Self::launch(None, config)
+    }
+
+    fn launch(library: Option<&str>, config: &str) -> Result<Self> {
         let binary = fetch::memcached()?;
         let port = ports::free()?;
         let folder = RunFolder::new(&format!("proxy-{}", port.number()))?;
         if folder.path().to_string_lossy().contains([':', ',']) {
             bail!("the path {} holds a ':' or ',', which memcached's options cannot", folder.path().display());
         }
-        let library = folder.write("library.lua", library)?;
+        let library = match library {
+            Some(text) => folder.write("library.lua", text)?.display().to_string(),
+            None => "routelib".to_owned(),
+        };
         let config = folder.write(CONFIG, config)?;
         let number = port.number().to_string();
-        let options = format!("proxy_config={},proxy_arg={}", library.display(), config.display());
+        let options = format!("proxy_config={library},proxy_arg={}", config.display());
         let process = Spec::new("proxy", binary)
             .args(["-l", "127.0.0.1", "-U", "0", "-t", "1", "-m", "64", "-p", &number, "-o", &options])
             .args(as_root_user())
