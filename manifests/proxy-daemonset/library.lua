@@ -8,7 +8,8 @@ local OLDEST<const>,NEWEST<const> =1,2
 local function only_data(text)
 local at,size=1,#text
 while at<=size do
-local to=select(2,string.find(text,"^%-%-[^\n]*",at))or select(2,string.find(text,'^"[^"\\\n]*"',at))
+local to=select(2,string.find(text,"^%-%-[^%[\n][^\n]*",at))or select(2,string.find(text,"^%-%-\n",at))
+or select(2,string.find(text,'^"[^"\\\n]*"',at))
 or select(2,string.find(text,"^[%w_%s{}=,;]+",at))or select(2,string.find(text,"^%-%f[%d]",at))
 if not to then return false,string.sub(text,at,at)end
 at=to+1
@@ -90,8 +91,8 @@ for name in pairs(v)do if name~="server"and name~="ttl"then fail("local_cache.".
 end,
 }
 local FIELDS={"format","mode","cluster","epoch","consistency","replicas","servers","copies","copies_by","local_cache"}
-local function check(conf)
-if type(conf)~="table"then error("is not one table constructor",0)end
+local function check(conf,...)
+if type(conf)~="table"or select("#",...)>0 then error("is not one table constructor",0)end
 if math.type(conf.format)~="integer"or conf.format<OLDEST or conf.format>NEWEST then
 fail("format",shown(conf.format).." is none of ".. OLDEST .." to ".. NEWEST ..", which this library reads")
 end
@@ -331,12 +332,12 @@ if not delta or#delta>19 then return nil end
 return M.request(format("ma %s D%s M%s v t E%s",r:key(),delta,cmd==mcp.CMD_INCR and"I"or"D",id))
 end
 function M.translate(r,cmd)
-local id,q,make=M.new_id(),nil,nil
+local id=M.new_id()
 if MODE[cmd]then
-q,make=storage(r,cmd,id)
+local q,make=storage(r,cmd,id)
 if q then return q,id,"word",make or nil end
 elseif cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR then
-q=number(r,cmd,id)
+local q=number(r,cmd,id)
 if q then return q,id,"number"end
 elseif cmd==mcp.CMD_MS or cmd==mcp.CMD_MA and not r:has_flag("c")or cmd==mcp.CMD_MG and r:has_flag("N")
 or cmd==mcp.CMD_MD and r:has_flag("I")then
@@ -426,14 +427,20 @@ local Copies={}
 M.Copies=Copies
 function M.answered(res)return res and(res:ok()or res:raw_string()~=nil)end
 local answered=M.answered
-function Copies:send(q,x)
+function Copies:ticket(x)
 local n=self.used[x]+1
 local handle=self.H[x][n]
-if not handle then return nil end
-self.used[x]=n
-self.queued,self.last=self.queued+1,handle
-self.rctx:enqueue(q,handle)
+if handle then self.used[x]=n end
 return handle
+end
+function Copies:queue(q,ticket)
+self.queued,self.last=self.queued+1,ticket
+self.rctx:enqueue(q,ticket)
+end
+function Copies:send(q,x)
+local ticket=self:ticket(x)
+if ticket then self:queue(q,ticket)end
+return ticket
 end
 function Copies:wait()
 local queued=self.queued
@@ -468,10 +475,18 @@ self:lose(x)
 end
 function Copies:ask(q,x)
 if self.dead[x]then return nil end
-local ticket=self:send(q,x)
+local alone,res=self.queued==0,nil
+local ticket=self:ticket(x)
 if not ticket then return nil end
+if alone then
+res=self.rctx:enqueue_and_wait(q,ticket)
+else
+self:queue(q,ticket)
 self:wait()
-return self:got(ticket)or self:retry(q,x,ticket)
+res=self.rctx:result(ticket)
+end
+if answered(res)then return res end
+return self:retry(q,x,ticket)
 end
 function Copies:all(q,list,skip,key,b)
 local tickets,answers={},{}
@@ -498,7 +513,8 @@ self.dead[p]=true
 end
 end
 local function context(rctx,fixed)
-local t=setmetatable({rctx=rctx,out=rctx:response_new(),dead={},tries={},used={},queued=0},{__index=fixed})
+local t={rctx=rctx,out=rctx:response_new(),dead={},tries={},used={},queued=0}
+for name,value in pairs(fixed)do t[name]=value end
 for x=1,#fixed.H do t.used[x]=0 end
 return t
 end
@@ -581,7 +597,7 @@ local function memory()
 if not state.view then
 state.view={valid=0,early=0,force=0,tell=0,calm=true,reading=0,servers={},cas={},
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
-hits=0,every=1,later={},tends=0}
+reads=0,every=1,later={},tends=0}
 state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
 end
 return state.view
@@ -742,13 +758,14 @@ local res=self:try(M.request("mg ".. M.WHOLE),x)
 return not(res and res:ok()and res:hit())
 end
 function Copies:enter()
-local V=self.memory
-if mono()>=V.valid or V.reading>0 and V.asked>=V.valid then self:renew()end
+local V,now=self.memory,mono()
+self.now=now
+if now>=V.valid or V.reading>0 and V.asked>=V.valid then self:renew()end
 end
 function Copies:leave(wrote)
 local V=self.memory
 if wrote and self.missed then self:in_force()end
-local now=mono()
+local now=self.now
 if now>=V.early and(V.reading==0 or now - V.asked>1000)then self:renew()end
 if V.tends>0 then self:tend()end
 end
@@ -1193,16 +1210,19 @@ V.later[key .. b]=true
 V.later[#V.later+1]={key=key,b=b,at=mono()+M.DELTA}
 V.tends=V.tends+1
 end
-function Copies:sample(key,b,p,list)
+function Copies:sample(key,r,p,list)
 local V=self.V
-V.hits=V.hits+1
-if V.hits<V.every then return end
-V.hits=0
-local tickets,missing={},false
+V.reads=V.reads+1
+if V.reads<V.every then return nil end
+V.reads=0
+local tickets,q={},M.ask_id(key,r:has_flag("b")and" b"or"")
 for _,x in ipairs(list)do
-if x~=p and self:clean(x)then tickets[x]=self:send(M.ask_id(key,b),x)end
+if x~=p and self:clean(x)then tickets[x]=self:send(q,x)end
 end
-self:wait()
+return tickets
+end
+function Copies:sampled(key,b,tickets)
+local V,missing=self.V,false
 for x,ticket in pairs(tickets)do
 local res=self:got(ticket)
 missing=missing or res and res:ok()and not res:hit()and self:hollow(x)
@@ -1411,11 +1431,13 @@ local function read(t,r,cmd,key,list)
 while true do
 local p=t:lead(list)
 if not p then return M.miss(t,r)end
+local copied=#list>1 and cmd~=mcp.CMD_ME
+local looks=copied and t.V and t:sample(key,r,p,list)
 local res=t:ask(r,p)
 if res and res:ok()then
-if#list==1 or cmd==mcp.CMD_ME then return res end
+if not copied then return res end
 if not res:hit()then return elsewhere(t,r,key,p,list)or res end
-if t.V then t:sample(key,b_flag(r),p,list)end
+if looks then t:sampled(key,b_flag(r),looks)end
 return res
 elseif res and wrong_request(res)then
 return res
@@ -1465,8 +1487,8 @@ local b=b_flag(r)
 local did,unknown=t:decide(r,list,key,b,{})
 if unknown then return M.unknown(t,r)end
 if not did then return M.unreachable(t,r,cmd)end
-local elsewhere=t:erase(key,b,did.p,list,did.seen)
-local lost=elsewhere and cmd==mcp.CMD_DELETE and did.res:code()==mcp.MCMC_CODE_NOT_FOUND
+local found=t:erase(key,b,did.p,list,did.seen)
+local lost=found and cmd==mcp.CMD_DELETE and did.res:code()==mcp.MCMC_CODE_NOT_FOUND
 if lost and not M.silent(r)and(not t.V or t:hollow(did.p))then return"DELETED\r\n"end
 return M.answer(t,r,did.res)
 end

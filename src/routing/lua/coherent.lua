@@ -27,11 +27,13 @@ local function read(t, r, cmd, key, list)
     while true do
         local p = t:lead(list)
         if not p then return M.miss(t, r) end -- an error line inside a multiget would break the client
+        local copied = #list > 1 and cmd ~= mcp.CMD_ME
+        local looks = copied and t.V and t:sample(key, r, p, list)
         local res = t:ask(r, p)
         if res and res:ok() then
-            if #list == 1 or cmd == mcp.CMD_ME then return res end
+            if not copied then return res end
             if not res:hit() then return elsewhere(t, r, key, p, list) or res end
-            if t.V then t:sample(key, b_flag(r), p, list) end
+            if looks then t:sampled(key, b_flag(r), looks) end
             return res
         elseif res and wrong_request(res) then
             return res

@@ -19,15 +19,24 @@ M.Copies = Copies -- lease.lua, ring.lua, move.lua, marks.lua, repair.lua and ve
 function M.answered(res) return res and (res:ok() or res:raw_string() ~= nil) end
 local answered = M.answered
 
--- queues q for server x -> a ticket for `got`, or nil if this request has asked x too often
-function Copies:send(q, x)
+-- the next handle of server x, or nil if this request has asked x too often
+function Copies:ticket(x)
     local n = self.used[x] + 1
     local handle = self.H[x][n]
-    if not handle then return nil end
-    self.used[x] = n
-    self.queued, self.last = self.queued + 1, handle
-    self.rctx:enqueue(q, handle)
+    if handle then self.used[x] = n end
     return handle
+end
+
+function Copies:queue(q, ticket)
+    self.queued, self.last = self.queued + 1, ticket
+    self.rctx:enqueue(q, ticket)
+end
+
+-- queues q for server x -> a ticket for `got`, or nil if this request has asked x too often
+function Copies:send(q, x)
+    local ticket = self:ticket(x)
+    if ticket then self:queue(q, ticket) end
+    return ticket
 end
 
 function Copies:wait()
@@ -68,13 +77,21 @@ function Copies:retry(q, x, ticket)
     self:lose(x)
 end
 
--- the answer of server x, or nil
+-- the answer of server x, or nil; waits for what is queued too
 function Copies:ask(q, x)
     if self.dead[x] then return nil end
-    local ticket = self:send(q, x)
+    local alone, res = self.queued == 0, nil
+    local ticket = self:ticket(x)
     if not ticket then return nil end
-    self:wait()
-    return self:got(ticket) or self:retry(q, x, ticket)
+    if alone then
+        res = self.rctx:enqueue_and_wait(q, ticket) -- a third of the time of the three calls
+    else
+        self:queue(q, ticket)
+        self:wait()
+        res = self.rctx:result(ticket)
+    end
+    if answered(res) then return res end
+    return self:retry(q, x, ticket)
 end
 
 -- asks all servers of `list` but `skip` at once -> answers by server. key, b: given when q changes that key, so that who
@@ -108,7 +125,8 @@ end
 
 -- the reusable part of a request's context
 local function context(rctx, fixed)
-    local t = setmetatable({ rctx = rctx, out = rctx:response_new(), dead = {}, tries = {}, used = {}, queued = 0 }, { __index = fixed })
+    local t = { rctx = rctx, out = rctx:response_new(), dead = {}, tries = {}, used = {}, queued = 0 }
+    for name, value in pairs(fixed) do t[name] = value end -- found at once, unlike what a metatable has
     for x = 1, #fixed.H do t.used[x] = 0 end
     return t
 end

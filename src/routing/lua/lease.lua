@@ -22,7 +22,7 @@ local function memory()
     if not state.view then
         state.view = { valid = 0, early = 0, force = 0, tell = 0, calm = true, reading = 0, servers = {}, cas = {},
             me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
-            hits = 0, every = 1, later = {}, tends = 0 }
+            reads = 0, every = 1, later = {}, tends = 0 }
         state.view.name = os.getenv("MEMCACHED_PROXY_ID") or state.view.me
     end
     return state.view
@@ -213,15 +213,16 @@ end
 
 -- before a request: the view must be valid, and requests that wait for it stay in order
 function Copies:enter()
-    local V = self.memory
-    if mono() >= V.valid or V.reading > 0 and V.asked >= V.valid then self:renew() end
+    local V, now = self.memory, mono()
+    self.now = now
+    if now >= V.valid or V.reading > 0 and V.asked >= V.valid then self:renew() end
 end
 
 -- after a request: what it missed must be marked in force before a write is acknowledged, and there is work to ride along
 function Copies:leave(wrote)
     local V = self.memory
     if wrote and self.missed then self:in_force() end
-    local now = mono()
+    local now = self.now -- of its beginning, which is near enough
     if now >= V.early and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
     if V.tends > 0 then self:tend() end
 end

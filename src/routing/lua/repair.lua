@@ -13,7 +13,7 @@ local PROBE <const> = 100 -- ms between two looks whether a lost server is back
 local SETTLE_MIN <const>, SETTLE_MAX <const> = 300, 60000
 local READY <const> = 2 * (M.LEASE + M.GRACE)
 local NOTES <const> = 1000 -- keys to be looked after; more are forgotten, reads find them again
-local SELDOM <const> = 31 -- one read hit of so many looks at the other copies while they are complete; odd, as rounds of keys are not
+local SELDOM <const> = 31 -- one read of so many looks at the other copies while they are complete; odd, as rounds of keys are not
 
 -- puts `item` on server x in place of version `there` (nil: of nothing), if source still has it afterwards
 local function put(t, key, b, item, source, x, there)
@@ -118,17 +118,23 @@ function Copies:note(key, b)
     V.tends = V.tends + 1
 end
 
--- after a read hit at p: every now and then, or often while copies are found missing, looks whether the others have it too
-function Copies:sample(key, b, p, list)
+-- with a read at p: every now and then, or often while copies are found missing, asks the others too, in the same go: one
+-- more round would hold up all that the client has sent behind it -> tickets for `sampled`, or nil
+function Copies:sample(key, r, p, list)
     local V = self.V
-    V.hits = V.hits + 1
-    if V.hits < V.every then return end
-    V.hits = 0
-    local tickets, missing = {}, false
+    V.reads = V.reads + 1
+    if V.reads < V.every then return nil end
+    V.reads = 0
+    local tickets, q = {}, M.ask_id(key, r:has_flag("b") and " b" or "")
     for _, x in ipairs(list) do
-        if x ~= p and self:clean(x) then tickets[x] = self:send(M.ask_id(key, b), x) end
+        if x ~= p and self:clean(x) then tickets[x] = self:send(q, x) end
     end
-    self:wait()
+    return tickets
+end
+
+-- that read was a hit: have the others the item too?
+function Copies:sampled(key, b, tickets)
+    local V, missing = self.V, false
     for x, ticket in pairs(tickets) do
         local res = self:got(ticket)
         missing = missing or res and res:ok() and not res:hit() and self:hollow(x)
