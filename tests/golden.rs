@@ -129,7 +129,7 @@ fn a_second_injection_changes_nothing() {
 }
 
 #[test]
-fn fields_unknown_to_any_kubernetes_are_kept() {
+fn the_webhook_keeps_fields_unknown_to_any_kubernetes() {
     each(|golden| {
         let handler = Handler::of(golden)?;
         for case in &handler.cases {
@@ -147,6 +147,40 @@ fn fields_unknown_to_any_kubernetes_are_kept() {
             ensure(patched == plain.applied_to(&case.template)?, || {
                 format!("{}: the unknown fields changed something else", case.target)
             })?;
+        }
+        Ok(())
+    });
+}
+
+/// The same through the command.
+#[test]
+fn the_command_line_keeps_fields_unknown_to_any_kubernetes() {
+    each(|golden| {
+        let plain = inject(golden, &[]);
+        if plain.code != 0 {
+            return Ok(());
+        }
+        let (plain, mut stream) = (read(&plain.stdout)?, read(&golden.input)?);
+        let mut cases = Vec::new();
+        for (number, document) in stream.documents_mut().iter_mut().enumerate() {
+            for target in document.targets().map_err(|error| error.to_string())? {
+                let template = document.template(&target).cloned().unwrap_or_default();
+                let (extended, added) = with_future_fields(&template);
+                document.apply(&target, &json_patch::diff(&template, &extended)).map_err(|error| error.to_string())?;
+                cases.push((number, target, added));
+            }
+        }
+        let run = command_line::inject_text(golden, &stream.render());
+        ensure(run.code == 0, || format!("with unknown fields: {}", run.stderr))?;
+        let printed = read(&run.stdout)?;
+        for (number, target, added) in cases {
+            let template = |stream: &Stream| stream.documents()[number].template(&target).cloned().unwrap_or_default();
+            let mut patched = template(&printed);
+            let removed = take_future_fields(&mut patched);
+            ensure(removed == vec![future_field(); added], || {
+                format!("{target}: {added} unknown fields became {removed:?}")
+            })?;
+            ensure(patched == template(&plain), || format!("{target}: the unknown fields changed something else"))?;
         }
         Ok(())
     });

@@ -54,12 +54,17 @@ impl Bed {
 
     /// The same with other manifests.
     pub(crate) fn of_manifests(nodes: usize, manifests: &Path) -> Bed {
-        let control_plane = ControlPlane::start().unwrap();
-        let kwok = Kwok::start(&control_plane, nodes).unwrap();
-        let bed = Bed { injector: None, _kwok: kwok, control_plane };
+        let bed = Bed::without_manifests(nodes);
         let applied = bed.kubectl(&["apply", "-k", manifests.to_str().unwrap()]);
         assert!(applied.ok, "{}", applied.err);
         bed
+    }
+
+    /// One of its own with that many nodes, on which nothing is applied yet.
+    pub(crate) fn without_manifests(nodes: usize) -> Bed {
+        let control_plane = ControlPlane::start().unwrap();
+        let kwok = Kwok::start(&control_plane, nodes).unwrap();
+        Bed { injector: None, _kwok: kwok, control_plane }
     }
 
     /// Starts the webhook and waits until the API server really asks it.
