@@ -247,7 +247,11 @@ local id=find(line," W")and find(line," X")and match(line," c(%d+)")
 return id and M.request("md ".. key .. b .." I C".. id .." E".. id)or nil
 end
 function M.ask_counter(key,b)return M.request("mg ".. key .. b .." f s c u")end
-function M.id_of(res)return res:hit()and match(res:line()or"","%f[%w]c[as=]*(%d+)")end
+function M.id_of(res)
+if not res:hit()then return nil end
+local line=res:line()or""
+return match(line,"^%S+ .-cas=(%d+)")or match(" ".. line," c(%d+)")
+end
 function M.item(res)
 if not res or not res:hit()then return nil end
 local raw=res:raw_string()

@@ -94,29 +94,35 @@ fn what_was_written_is_read_back_after_any_server_died() {
     }
 }
 
+/// Also of keys that hold what the answers to our own looks hold.
 #[test]
 fn every_write_leaves_the_same_item_on_all_copies() {
     let servers = servers(3);
     let proxy = Proxy::start(&Layout::replicated(3).config(&servers, 1));
     let mut client = proxy.client();
-    for (request, left) in [
-        ("set a 5 100 1\r\n1\r\n", "VA 1 f5 t100 c"),
-        ("incr a 41\r\n", "VA 2 f5 t100 c"),
-        ("append a 0 0 1\r\n!\r\n", "VA 3 f5 t100 c"),
-        ("touch a 50\r\n", "VA 3 f5 t50 c"),
-        ("gat 40 a\r\n", "VA 3 f5 t40 c"),
-        ("mg a T30\r\n", "VA 3 f5 t30 c"),
-        ("replace a 6 0 2\r\nxy\r\n", "VA 2 f6 t-1 c"),
-        ("ms a 3 T20 F9\r\nabc\r\n", "VA 3 f9 t20 c"),
-        ("ms a 1 MA\r\nd\r\n", "VA 4 f9 t20 c"),
-        ("delete a\r\n", "EN"),
-        ("add a 1 10 1\r\n5\r\n", "VA 1 f1 t10 c"),
-        ("ma a D2\r\n", "VA 1 f1 t10 c"),
-        ("md a\r\n", "EN"),
-    ] {
-        client.exchange(request.as_bytes());
-        let item = same_everywhere(&servers, "a");
-        assert!(item.starts_with(left), "after {request:?}: {item:?}, not {left:?}");
+    for key in ["a", "c1", "cas=5", "exp=9,cas=1", "x:c7", "s1"] {
+        for (request, left) in [
+            ("set KEY 5 100 1\r\n1\r\n", "VA 1 f5 t100 c"),
+            ("incr KEY 3\r\n", "VA 1 f5 t100 c"),
+            ("incr KEY 38\r\n", "VA 2 f5 t100 c"),
+            ("decr KEY 40\r\n", "VA 2 f5 t100 c"),
+            ("append KEY 0 0 1\r\n!\r\n", "VA 3 f5 t100 c"),
+            ("touch KEY 50\r\n", "VA 3 f5 t50 c"),
+            ("gat 40 KEY\r\n", "VA 3 f5 t40 c"),
+            ("mg KEY T30\r\n", "VA 3 f5 t30 c"),
+            ("replace KEY 6 0 2\r\nxy\r\n", "VA 2 f6 t-1 c"),
+            ("ms KEY 3 T20 F9\r\nabc\r\n", "VA 3 f9 t20 c"),
+            ("ms KEY 1 MA\r\nd\r\n", "VA 4 f9 t20 c"),
+            ("delete KEY\r\n", "EN"),
+            ("add KEY 1 10 1\r\n5\r\n", "VA 1 f1 t10 c"),
+            ("ma KEY D2\r\n", "VA 1 f1 t10 c"),
+            ("md KEY\r\n", "EN"),
+        ] {
+            let request = request.replace("KEY", key);
+            client.exchange(request.as_bytes());
+            let item = same_everywhere(&servers, key);
+            assert!(item.starts_with(left), "after {request:?}: {item:?}, not {left:?}");
+        }
     }
 }
 

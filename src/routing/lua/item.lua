@@ -23,8 +23,12 @@ end
 -- what a counter's copy has beside its number
 function M.ask_counter(key, b) return M.request("mg " .. key .. b .. " f s c u") end
 
--- the answer to ask_id -> the id, or nil for a miss
-function M.id_of(res) return res:hit() and match(res:line() or "", "%f[%w]c[as=]*(%d+)") end
+-- the answer to ask_id -> the id, or nil for a miss. `me` answers with the key in front, which may hold anything but a blank.
+function M.id_of(res)
+    if not res:hit() then return nil end
+    local line = res:line() or ""
+    return match(line, "^%S+ .-cas=(%d+)") or match(" " .. line, " c(%d+)")
+end
 
 -- the answer to ask_item -> { value = with its \r\n, size, flags, ttl, id }, all strings; nil for a miss, an error, and
 -- what must not be copied: a stale or fetched-by-one item (W X Z) and one in its last second (T0 would mean for ever).
