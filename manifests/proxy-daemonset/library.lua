@@ -1529,7 +1529,7 @@ did.res,did.fresh=t:ask(q,did.p)or res,nil
 end
 local function look(cmd,form)
 if form=="number"then return"number"end
-return cmd~=mcp.CMD_MA and"item"
+return cmd~=mcp.CMD_MA and cmd~=mcp.CMD_INCR and cmd~=mcp.CMD_DECR and"item"
 end
 function M.decided(t,r,cmd,key,list,q,id,form,make)
 local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)

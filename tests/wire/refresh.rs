@@ -31,6 +31,7 @@ fn an_update_takes_no_clients_right_to_refresh() {
         for round in 0..10 {
             let key = |what: &str| format!("{what}{round}");
             one_may_refresh(&mut client, &key("text"), " x", "incr KEY 1\r\n", NO_NUMBER);
+            one_may_refresh(&mut client, &key("huge"), " x", "incr KEY 18446744073709551615\r\n", NO_NUMBER);
             one_may_refresh(&mut client, &key("meta-text"), " x", "ma KEY\r\n", NO_NUMBER);
             one_may_refresh(&mut client, &key("other-id"), "", "ma KEY C1\r\n", "EX\r\n");
             one_may_refresh(&mut client, &key("add"), "", "add KEY 0 0 1\r\n8\r\n", "NOT_STORED\r\n");

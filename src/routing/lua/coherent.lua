@@ -132,7 +132,7 @@ end
 -- what can be learnt of the new item on the way
 local function look(cmd, form)
     if form == "number" then return "number" end
-    return cmd ~= mcp.CMD_MA and "item"
+    return cmd ~= mcp.CMD_MA and cmd ~= mcp.CMD_INCR and cmd ~= mcp.CMD_DECR and "item"
 end
 
 -- a command whose outcome depends on the item: once at the authority, then spread

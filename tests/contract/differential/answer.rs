@@ -39,11 +39,12 @@ struct Documented {
 
 const DOCUMENTED: [Documented; 7] = [
     Documented {
-        what: "me: internal times and counters of the item (exp, la, cas, fetch)",
-        why: "they describe the one server that was asked; its clock and the library's own looks are in them",
+        what: "me: internal times, counters and size of the item (exp, la, cas, fetch, size)",
+        why: "they describe the one server that was asked; its clock, the library's own looks and the blanks behind a \
+              number are in them",
         harmless: true,
         applies: |command, _, plain, ours| {
-            let counted = ["exp=", "la=", "cas=", "fetch="];
+            let counted = ["exp=", "la=", "cas=", "fetch=", "size="];
             command.verb() == "me" && same(&without(plain, &counted), &without(ours, &counted))
         },
     },

@@ -52,6 +52,15 @@ fn key_bytes(key: usize, case: u32) -> Vec<u8> {
     }
 }
 
+/// What takes all keys of a case away from a server: memory is for the case that runs.
+pub(super) fn forget(case: u32) -> Vec<u8> {
+    let line = |key: usize| {
+        let end: &[u8] = if key >= ODD { b" b\r\n" } else { b"\r\n" };
+        [b"md ", &*key_bytes(key, case), end].concat()
+    };
+    (0..BINARY).flat_map(line).collect()
+}
+
 impl Command {
     /// The bytes to send.
     pub(super) fn render(&self, case: u32, id: impl Fn(usize) -> u64) -> Vec<u8> {

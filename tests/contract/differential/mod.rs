@@ -27,12 +27,12 @@ use wire::Connection;
 const COMMANDS: &str = "CONTRACT_COMMANDS";
 /// Commands of a case: enough for a state to build up, few enough to shrink at once.
 const CASE: usize = 100;
-/// Differences that may fail to repeat in a run. What repeats is no accident; what concurrency alone shows is looked for in
-/// other tests.
+/// Differences that may fail to repeat in a run, or come while a server stalls. What repeats in calm is no accident; what
+/// concurrency and faults show is looked for in other tests.
 const ACCIDENTS: usize = 3;
 /// A command that takes this long has waited for a server that the machine kept from answering.
 const STALL: Duration = Duration::from_millis(100);
-/// How often a case is run until no server stalls. Where stalls may show, only then a difference counts.
+/// How often a case is run until no server stalls: only then a difference counts.
 const CALM_TRIES: usize = 20;
 
 /// One side: its connections, used in turn as the commands say, and the cas ids that it has shown.
@@ -67,9 +67,13 @@ struct Pair<'a> {
     bed: &'a Bed,
     plain: Side,
     ours: Side,
+    /// Past the proxies.
+    servers: Vec<Connection>,
     reads: Reads,
     /// Whether the layout promises nothing for a server that is silent for too long: `fastest`, and one copy of a key.
     stalls_show: bool,
+    seed: u64,
+    accidents: usize,
     case: u32,
 }
 
@@ -87,14 +91,37 @@ impl Pair<'_> {
     fn run(&mut self, commands: &[Command]) -> Option<Difference> {
         for _ in 0..CALM_TRIES {
             let called_down = self.called_down();
-            let difference = self.run_once(commands)?;
-            if !self.stalls_show || (difference.slowest < STALL && self.called_down() == called_down) {
+            let outcome = self.run_once(commands);
+            self.forget();
+            let difference = outcome?;
+            if difference.slowest < STALL && self.called_down() == called_down {
                 return Some(difference);
+            }
+            if !self.stalls_show {
+                self.accident();
             }
             println!("a server stalled (slowest command {:?}); the case is run again", difference.slowest);
             self.bed.wait_all_up().unwrap();
         }
         panic!("{CALM_TRIES} times a server stalled: this machine is too busy for this test");
+    }
+
+    /// Counts a difference that proves nothing.
+    fn accident(&mut self) {
+        self.accidents += 1;
+        assert!(
+            self.accidents <= ACCIDENTS,
+            "more than {ACCIDENTS} differences that did not repeat (seed {})",
+            self.seed
+        );
+    }
+
+    /// Takes the keys of this case from all servers.
+    fn forget(&mut self) {
+        let request = command::forget(self.case);
+        for server in self.servers.iter_mut().chain(&mut self.plain.connections) {
+            server.exchange(&request).expect("a server without a fault answers");
+        }
     }
 
     /// How often a proxy has called a server down. None is, so it was kept from answering.
@@ -159,17 +186,16 @@ fn compare(test: &str, layout: &Layout, proxies: usize, reads: Reads, share: usi
     let server = Server::start().unwrap();
     let (plain, ours) = (Side::new(vec![server.address()]), Side::new(bed.addresses()));
     let stalls_show = layout.consistency == Consistency::Fastest || layout.copies == 1;
-    let mut pair = Pair { bed, plain, ours, reads, stalls_show, case: 0 };
-    let mut accidents = 0;
+    let servers = bed.servers().iter().map(|server| Connection::open(server.address())).collect();
+    let mut pair = Pair { bed, plain, ours, servers, reads, stalls_show, seed, accidents: 0, case: 0 };
     for case in 0..wanted(share).div_ceil(CASE) {
         let mut random = Random::stream(seed, case as u64);
         let commands: Vec<Command> = (0..CASE).map(|_| Command::any(&mut random)).collect();
         if let Some(first) = pair.run(&commands) {
             let Some(difference) = pair.run(&commands) else {
-                accidents += 1;
                 let (plain, ours) = (answer::show(&first.plain), answer::show(&first.ours));
                 println!("did not repeat: {}\nplain: {plain}\nours:  {ours}", commands[first.at]);
-                assert!(accidents <= ACCIDENTS, "more than {ACCIDENTS} differences that did not repeat (seed {seed})");
+                pair.accident();
                 continue;
             };
             let (commands, difference) = pair.shrink(commands, difference);
