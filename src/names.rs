@@ -37,6 +37,8 @@ pub mod annotation {
     pub const COPIES: &str = "memcached.io/copies";
     /// On a cache StatefulSet: `coherent` or `fastest`.
     pub const CONSISTENCY: &str = "memcached.io/consistency";
+    /// On a cache StatefulSet: how many of its servers are to count, where that is fewer than it has.
+    pub const SERVERS: &str = "memcached.io/servers";
     /// On a cache StatefulSet, written by the injector: the ring, as JSON.
     pub const RING: &str = "memcached.io/ring";
     /// Marks a static pod's mirror; the kubelet owns it and nobody may change it.

@@ -14,6 +14,7 @@ use crate::certificate::Lifetimes;
 use crate::controller::certificates::{Ageing, Files};
 use crate::controller::clusters::Clusters;
 use crate::controller::follow::{self, Rate};
+use crate::controller::injected::SharedPods;
 use crate::controller::libraries::Libraries;
 use crate::controller::namespaces::Namespaces;
 use crate::controller::resync::{self, Limits, Manner};
@@ -186,9 +187,10 @@ async fn in_cluster(
     };
     let (tls, leadership) = upkeep::start(client.clone(), replica, source, readiness.clone(), metrics.clone()).await?;
     let clusters = Clusters::watched(client.clone(), settings.clone(), metrics.clone()).await?;
-    tokio::spawn(ring::keep(client.clone(), clusters.clone(), leadership.clone(), metrics.clone()));
+    let pods = SharedPods::default();
+    tokio::spawn(ring::keep(client.clone(), clusters.clone(), pods.clone(), leadership.clone(), metrics.clone()));
     let rate = Rate { per_second: args.follow_rate };
-    tokio::spawn(follow::keep(client.clone(), clusters.clone(), leadership.clone(), rate, metrics.clone()));
+    tokio::spawn(follow::keep(client.clone(), clusters.clone(), pods, leadership.clone(), rate, metrics.clone()));
     if args.resync {
         let limits = Limits { bytes: args.resync_rate << 20, items: args.resync_items, patience: SILENCE };
         let manner = Manner { limits, bound: args.resync_bound };

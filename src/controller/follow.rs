@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
 use super::clusters::Clusters;
-use super::injected::{Injected, InjectedPods, Metadata};
+use super::injected::{Injected, InjectedPods, Metadata, SharedPods};
 use super::lease::Leadership;
 use super::trouble::Trouble;
 use crate::names::{annotation, label};
@@ -45,7 +45,14 @@ pub struct Rate {
 }
 
 /// Follows for ever, while this replica leads.
-pub async fn keep(client: Client, clusters: Clusters, mut leadership: Leadership, rate: Rate, metrics: Metrics) {
+pub async fn keep(
+    client: Client,
+    clusters: Clusters,
+    pods: SharedPods,
+    mut leadership: Leadership,
+    rate: Rate,
+    metrics: Metrics,
+) {
     // 0 is a statement too.
     drop(metrics.pods_followed.get_or_create(&ResultLabels { result: "ok" }));
     let mut follower = Follower {
@@ -54,6 +61,7 @@ pub async fn keep(client: Client, clusters: Clusters, mut leadership: Leadership
         told: None,
         client,
         clusters,
+        pods,
         rate,
         metrics,
     };
@@ -66,6 +74,7 @@ pub async fn keep(client: Client, clusters: Clusters, mut leadership: Leadership
 struct Follower {
     client: Client,
     clusters: Clusters,
+    pods: SharedPods,
     rate: Rate,
     metrics: Metrics,
     trouble: Trouble,
@@ -76,16 +85,16 @@ struct Follower {
 }
 
 /// A pod whose configuration is not what it should be.
-struct Behind<'a> {
-    uid: &'a str,
-    pod: &'a Injected,
+struct Behind {
+    uid: String,
+    pod: Injected,
     wanted: Arc<str>,
 }
 
 impl Follower {
     /// Watches only while leading, so that the other replicas cost the API server nothing.
     async fn while_leading(&mut self, leadership: &Leadership) {
-        let mut pods = InjectedPods::default();
+        *self.pods.lock() = InjectedPods::default();
         let wanted = watcher::Config::default().labels(&format!("{}=true", label::INJECTED));
         let watch = watcher(Api::<Metadata>::all(self.client.clone()), wanted).default_backoff();
         let mut watch = pin!(watch);
@@ -98,7 +107,7 @@ impl Follower {
             tokio::select! {
                 Some(event) = watch.next() => {
                     if let Some(event) = self.trouble.note("running pods keep the configuration that they have", event) {
-                        pods.take(event);
+                        self.pods.lock().take(event);
                     }
                 }
                 _ = tick.tick() => {
@@ -106,7 +115,7 @@ impl Follower {
                         guarded = self.is_guarded().await;
                     }
                     round = round.wrapping_add(1);
-                    self.round(&pods, guarded).await;
+                    self.round(guarded).await;
                 }
             }
         }
@@ -114,10 +123,10 @@ impl Follower {
         self.metrics.pods_injected.set(0);
     }
 
-    async fn round(&mut self, pods: &InjectedPods, guarded: bool) {
+    async fn round(&mut self, guarded: bool) {
         self.written.retain(|_, (_, when)| when.elapsed() < SETTLED);
-        let behind = self.behind(pods);
-        self.metrics.pods_injected.set(i64::try_from(pods.len()).unwrap_or(i64::MAX));
+        let (behind, all) = self.behind();
+        self.metrics.pods_injected.set(i64::try_from(all).unwrap_or(i64::MAX));
         self.metrics.pods_behind.set(i64::try_from(behind.len()).unwrap_or(i64::MAX));
         if !guarded {
             self.tell_how_many_are_behind(behind.len());
@@ -128,7 +137,7 @@ impl Follower {
             self.metrics.pods_followed.get_or_create(&ResultLabels::of(&result)).inc();
             match result {
                 Ok(()) => {
-                    self.written.insert(pod.uid.to_owned(), (pod.wanted, Instant::now()));
+                    self.written.insert(pod.uid, (pod.wanted, Instant::now()));
                 }
                 // Gone, or changed meanwhile: the watch will say what it is now.
                 Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 422 => {}
@@ -152,7 +161,9 @@ impl Follower {
         }
     }
 
-    fn behind<'a>(&self, pods: &'a InjectedPods) -> Vec<Behind<'a>> {
+    /// Those that are behind, and how many there are in all.
+    fn behind(&self) -> (Vec<Behind>, usize) {
+        let pods = self.pods.lock();
         let topology = self.clusters.current();
         // Thousands of pods have a handful of configurations.
         let mut known = HashMap::<&str, Option<Arc<str>>>::new();
@@ -163,14 +174,14 @@ impl Follower {
             let Some(wanted) = known.entry(&*pod.config).or_insert_with(follow) else { continue };
             let is_written = self.written.get(uid).is_some_and(|(written, _)| written == wanted);
             if *wanted != pod.config && !is_written {
-                behind.push(Behind { uid, pod, wanted: wanted.clone() });
+                behind.push(Behind { uid: uid.to_owned(), pod: pod.clone(), wanted: wanted.clone() });
             }
         }
-        behind
+        (behind, pods.len())
     }
 
     /// With a `test` of what was read, so that nobody's change is overwritten.
-    async fn write(&self, behind: &Behind<'_>) -> Result<(), kube::Error> {
+    async fn write(&self, behind: &Behind) -> Result<(), kube::Error> {
         let path = format!("/metadata/annotations/{}", annotation::PROXY_CONFIG.replace('/', "~1"));
         let operations = json!([
             {"op": "test", "path": path, "value": &*behind.pod.config},

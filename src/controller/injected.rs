@@ -4,7 +4,7 @@
 //! Small on purpose: thousands of pods share a handful of configurations, so each is kept once.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -25,6 +25,16 @@ pub(super) struct Injected {
     pub(super) config: Arc<str>,
 }
 
+/// All of them as the leader's watch sees them, for every loop that asks. Cheap to clone; all clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct SharedPods(Arc<Mutex<InjectedPods>>);
+
+impl SharedPods {
+    pub(super) fn lock(&self) -> MutexGuard<'_, InjectedPods> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// All that are known, by uid.
 #[derive(Debug, Default)]
 pub(super) struct InjectedPods {
@@ -32,9 +42,16 @@ pub(super) struct InjectedPods {
     configs: HashSet<Arc<str>>,
     /// Uids in the list that is coming in.
     listed: Option<HashSet<String>>,
+    /// A whole list was seen.
+    complete: bool,
 }
 
 impl InjectedPods {
+    /// Whether none is missing.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.pods.len()
@@ -54,6 +71,7 @@ impl InjectedPods {
                 self.pods.remove(&pod.uid().unwrap_or_default());
             }
             Event::InitDone => {
+                self.complete = true;
                 if let Some(listed) = self.listed.take() {
                     self.pods.retain(|uid, _| listed.contains(uid));
                     self.pods.shrink_to_fit();

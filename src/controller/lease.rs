@@ -49,6 +49,13 @@ impl Leadership {
             std::future::pending::<()>().await;
         }
     }
+
+    /// Returns once this replica does not lead (any more), a quarter of a second late at most.
+    pub async fn lost(&self) {
+        while self.is_leading() {
+            tokio::time::sleep(EVERY).await;
+        }
+    }
 }
 
 /// Takes part in the election until the end begins, then gives the Lease back.

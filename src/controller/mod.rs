@@ -20,7 +20,7 @@ pub mod clusters;
 mod endpoints;
 pub mod follow;
 mod heartbeat;
-mod injected;
+pub mod injected;
 pub mod lease;
 pub mod libraries;
 pub mod namespaces;

@@ -50,10 +50,7 @@ pub enum NotFollowed {
 /// # Errors
 /// When the pod has to keep what it has.
 pub fn follow(current: &str, topology: &Topology) -> Result<String, NotFollowed> {
-    let field = |name: &'static str| {
-        let line = current.lines().find_map(|line| line.strip_prefix("  ")?.strip_prefix(name)?.strip_prefix(" = "));
-        line.and_then(|value| value.strip_suffix(','))
-    };
+    let field = |name: &str| field_of(current, name);
     let text = |name| field(name).and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
     let format = field("format").and_then(|format| format.parse().ok());
     let format = format.filter(|format| (WITHOUT_RING..=FORMAT).contains(format)).ok_or(NotFollowed::Format)?;
@@ -66,6 +63,18 @@ pub fn follow(current: &str, topology: &Topology) -> Result<String, NotFollowed>
         return Err(NotFollowed::Foreign("local_cache"));
     }
     Ok(write(format, mode, &backing, local_cache))
+}
+
+/// The cluster of a configuration that an injector wrote, and whether its library acts upon rings.
+pub fn reads_rings(config: &str) -> Option<(ClusterId, bool)> {
+    let format: u32 = field_of(config, "format")?.parse().ok()?;
+    let cluster = field_of(config, "cluster")?.strip_prefix('"')?.strip_suffix('"')?;
+    Some((ClusterId::parse(cluster, "").ok()?, format > WITHOUT_RING))
+}
+
+fn field_of<'a>(config: &'a str, name: &str) -> Option<&'a str> {
+    let line = config.lines().find_map(|line| line.strip_prefix("  ")?.strip_prefix(name)?.strip_prefix(" = "));
+    line.and_then(|value| value.strip_suffix(','))
 }
 
 fn write(format: u32, mode: ModeName, backing: &Backing, local_cache: Option<&str>) -> String {

@@ -129,6 +129,11 @@ fn read(set: &Value, id: &ClusterId, settings: &Settings) -> Result<Member, Stri
             return Err(wrong(annotation::CONSISTENCY, value, "\"coherent\" or \"fastest\""));
         }
     };
+    if let Some(value) = annotation_of(set, annotation::SERVERS)
+        && !value.parse().is_ok_and(|servers: u64| servers > 0)
+    {
+        return Err(wrong(annotation::SERVERS, value, "a whole number from 1"));
+    }
     let ring = Ring::of(set).map_err(|error| {
         format!("StatefulSet {}/{name}: {} can't be read ({error}); remove it", id.namespace, annotation::RING)
     })?;

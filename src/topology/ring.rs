@@ -21,7 +21,7 @@ pub struct Ring {
 /// What a StatefulSet says of its servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Servers {
-    /// `spec.replicas`.
+    /// `spec.replicas`, or fewer as the annotation `memcached.io/servers` says: a cluster is scaled down when they count no more.
     pub wanted: u64,
     /// `status.readyReplicas`, as far as the status is about this spec.
     pub ready: u64,
@@ -56,35 +56,37 @@ impl Servers {
         let number = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64);
         let current = number("/status/observedGeneration") >= number("/metadata/generation");
         let ready = number("/status/readyReplicas").filter(|_| current);
-        Servers { wanted: number("/spec/replicas").unwrap_or(1), ready: ready.unwrap_or(0) }
+        let replicas = number("/spec/replicas").unwrap_or(1);
+        let fewer = set.pointer("/metadata/annotations").and_then(|all| all.get(annotation::SERVERS)?.as_str());
+        let fewer = fewer.and_then(|text| text.parse().ok()).filter(|fewer| *fewer > 0).unwrap_or(replicas);
+        Servers { wanted: replicas.min(fewer), ready: ready.unwrap_or(0) }
     }
 }
 
-/// The rings that the StatefulSets of one cluster should carry, in their order; all of one epoch.
-///
-/// It grows once every new server of every set is ready, and shrinks at once, because servers that are gone hold nothing.
-/// `None` when nothing is to be written.
-pub fn next(sets: &[(Option<Ring>, Servers)]) -> Option<Vec<Ring>> {
-    let epoch = sets.iter().filter_map(|(ring, _)| ring.map(|ring| ring.epoch)).max().unwrap_or(0);
-    let all_ready = sets.iter().all(|(_, servers)| servers.ready >= servers.wanted);
-    let servers: Vec<u64> = sets
-        .iter()
-        .map(|(ring, servers)| match ring {
-            // Nobody counted before: what there is counts, as it did without a ring.
-            None => servers.wanted,
-            Some(ring) if servers.wanted > ring.servers && !all_ready => ring.servers,
-            Some(_) => servers.wanted,
-        })
-        .collect();
-    let same = sets
-        .iter()
-        .zip(&servers)
-        .all(|((ring, _), servers)| ring.is_some_and(|ring| ring.servers == *servers && ring.epoch == epoch));
-    // A cluster scaled to nothing keeps the ring that it had: it has no server to use, and will have the same ones again.
-    if same || servers.contains(&0) {
+/// The rings that the StatefulSets of one cluster should carry where one of them carries none yet: what there is counts, as
+/// it did without a ring. In their order, all of one epoch; `None` when each has its own, or has no server at all.
+pub fn first(sets: &[(Option<Ring>, Servers)]) -> Option<Vec<Ring>> {
+    if sets.iter().all(|(ring, _)| ring.is_some()) || sets.iter().any(|(_, servers)| servers.wanted == 0) {
         return None;
     }
-    Some(servers.into_iter().map(|servers| Ring { epoch: epoch + 1, servers }).collect())
+    let epoch = sets.iter().filter_map(|(ring, _)| ring.map(|ring| ring.epoch)).max().unwrap_or(0) + 1;
+    let counts = |(ring, servers): &(Option<Ring>, Servers)| ring.map_or(servers.wanted, |ring| ring.servers);
+    Some(sets.iter().map(|set| Ring { epoch, servers: counts(set) }).collect())
+}
+
+/// How many servers of each StatefulSet should count: all that are wanted, once every one that is added is ready.
+///
+/// `None` where nothing is to change: a cluster scaled to nothing keeps the ring that it had, because it has no server to use
+/// and will have the same ones again.
+pub fn goal(sets: &[(Ring, Servers)]) -> Option<u64> {
+    if sets.iter().any(|(_, servers)| servers.wanted == 0) {
+        return None;
+    }
+    let all_ready = sets.iter().all(|(_, servers)| servers.ready >= servers.wanted);
+    let counts = |(ring, servers): &(Ring, Servers)| {
+        if servers.wanted > ring.servers && !all_ready { ring.servers } else { servers.wanted }
+    };
+    sets.iter().map(counts).min()
 }
 
 #[cfg(test)]
@@ -94,43 +96,51 @@ mod tests {
 
     use super::*;
 
-    fn set(ring: Option<(u64, u64)>, wanted: u64, ready: u64) -> (Option<Ring>, Servers) {
-        (ring.map(|(epoch, servers)| Ring { epoch, servers }), Servers { wanted, ready })
+    fn first_of(sets: &[(Option<u64>, u64)]) -> Option<Vec<(u64, u64)>> {
+        let set = |(servers, wanted): &(Option<u64>, u64)| {
+            (servers.map(|servers| Ring { epoch: 4, servers }), Servers { wanted: *wanted, ready: 0 })
+        };
+        let sets: Vec<_> = sets.iter().map(set).collect();
+        first(&sets).map(|rings| rings.into_iter().map(|ring| (ring.epoch, ring.servers)).collect())
     }
 
-    fn next_of(sets: &[(Option<Ring>, Servers)]) -> Option<Vec<(u64, u64)>> {
-        next(sets).map(|rings| rings.into_iter().map(|ring| (ring.epoch, ring.servers)).collect())
+    fn goal_of(sets: &[(u64, u64, u64)]) -> Option<u64> {
+        let set = |(servers, wanted, ready): &(u64, u64, u64)| {
+            (Ring { epoch: 1, servers: *servers }, Servers { wanted: *wanted, ready: *ready })
+        };
+        goal(&sets.iter().map(set).collect::<Vec<_>>())
     }
 
     #[test]
     fn the_first_ring_is_what_there_is() {
-        assert_eq!(next_of(&[set(None, 3, 0)]), Some(vec![(1, 3)]));
+        assert_eq!(first_of(&[(None, 3)]), Some(vec![(1, 3)]));
+        assert_eq!(first_of(&[(Some(3), 5), (None, 3)]), Some(vec![(5, 3), (5, 3)]), "one that is added");
+        assert_eq!((first_of(&[(Some(3), 5)]), first_of(&[(None, 0)])), (None, None));
     }
 
     #[test]
     fn it_grows_once_every_new_server_is_ready() {
-        assert_eq!(next_of(&[set(Some((1, 3)), 5, 4)]), None);
-        assert_eq!(next_of(&[set(Some((1, 3)), 5, 5)]), Some(vec![(2, 5)]));
+        assert_eq!(goal_of(&[(3, 5, 4)]), Some(3));
+        assert_eq!(goal_of(&[(3, 5, 5)]), Some(5));
     }
 
     #[test]
     fn a_lost_server_a_rollout_and_a_scale_to_nothing_change_nothing() {
-        assert_eq!(next_of(&[set(Some((4, 3)), 3, 0)]), None);
-        assert_eq!(next_of(&[set(Some((4, 3)), 3, 2)]), None);
-        assert_eq!(next_of(&[set(Some((4, 3)), 0, 0)]), None);
+        assert_eq!(goal_of(&[(3, 3, 0)]), Some(3));
+        assert_eq!(goal_of(&[(3, 3, 2)]), Some(3));
+        assert_eq!(goal_of(&[(3, 0, 0)]), None);
     }
 
     #[test]
     fn it_shrinks_at_once() {
-        assert_eq!(next_of(&[set(Some((2, 5)), 3, 5)]), Some(vec![(3, 3)]));
+        assert_eq!(goal_of(&[(5, 3, 5)]), Some(3));
     }
 
     #[test]
     fn the_sets_of_one_cluster_turn_together() {
-        assert_eq!(next_of(&[set(Some((1, 3)), 5, 5), set(Some((1, 3)), 5, 4)]), None);
-        assert_eq!(next_of(&[set(Some((1, 3)), 5, 5), set(Some((1, 3)), 5, 5)]), Some(vec![(2, 5), (2, 5)]));
-        // A leader that died between two writes: the next one finishes what it began.
-        assert_eq!(next_of(&[set(Some((2, 5)), 5, 5), set(Some((1, 3)), 5, 5)]), Some(vec![(3, 5), (3, 5)]));
+        assert_eq!(goal_of(&[(3, 5, 5), (3, 5, 4)]), Some(3));
+        assert_eq!(goal_of(&[(3, 5, 5), (3, 5, 5)]), Some(5));
+        assert_eq!(goal_of(&[(3, 5, 5), (3, 3, 3)]), Some(3), "as long as one is not scaled");
     }
 
     #[test]
@@ -155,5 +165,7 @@ mod tests {
         assert_eq!(Servers::of(&set), Servers { wanted: 5, ready: 0 });
         set["status"]["observedGeneration"] = json!(2);
         assert_eq!(Servers::of(&set), Servers { wanted: 5, ready: 5 });
+        set["metadata"]["annotations"] = json!({"memcached.io/servers": "3"});
+        assert_eq!(Servers::of(&set).wanted, 3, "before it is scaled down");
     }
 }

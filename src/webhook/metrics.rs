@@ -107,6 +107,10 @@ pub struct Metrics {
     pub resync_bytes: Counter,
     /// Items that refills took away, because the others do not have them any more.
     pub resync_removed: Counter,
+    /// Clusters whose ring is not what it should be yet, as the leader sees them.
+    pub rings_changing: Gauge,
+    /// Keys that changes of rings have brought to other servers.
+    pub ring_keys_moved: Counter,
     /// Clusters that pods can use.
     pub clusters: Gauge,
     /// Clusters that contradict themselves.
@@ -142,6 +146,8 @@ impl Metrics {
             resync_items: Counter::default(),
             resync_bytes: Counter::default(),
             resync_removed: Counter::default(),
+            rings_changing: Gauge::default(),
+            ring_keys_moved: Counter::default(),
             clusters: Gauge::default(),
             clusters_broken: Gauge::default(),
         };
@@ -208,6 +214,16 @@ impl Metrics {
             self.pods_followed.clone(),
         );
         self.register_resync(r);
+        r.register(
+            "rings_changing",
+            "Clusters whose ring is not what it should be yet, as the leader sees them",
+            self.rings_changing.clone(),
+        );
+        r.register(
+            "ring_keys_moved",
+            "Keys that changes of rings have brought to other servers",
+            self.ring_keys_moved.clone(),
+        );
         r.register("clusters", "Clusters that pods can use", self.clusters.clone());
         r.register("clusters_broken", "Clusters whose StatefulSets can't be used", self.clusters_broken.clone());
         registry

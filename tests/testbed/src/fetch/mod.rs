@@ -5,6 +5,7 @@
 //! | etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kubernetes` or `go/kubernetes-oldest` pins |
 //! | kwok | `KUBEBUILDER_ASSETS`; built by Go from the module that `go/kwok` pins |
 //! | kubelet, kube-proxy, containerd, coredns | `KUBEBUILDER_ASSETS`; built by Go from the modules that `go/kubernetes` and `go/nodes` pin |
+//! | the release before this one | built by cargo from the commit that `previous.rs` pins |
 //! | memcached >= 1.6.40 with the proxy | `MEMCACHED`; `PATH`; fetched from Debian by apt, without root |
 //!
 //! `TESTBED_KUBERNETES=oldest` takes the oldest release that is supported instead of the newest (`go/kubernetes-oldest`),
@@ -17,6 +18,7 @@ mod cache;
 mod golang;
 mod memcached;
 mod nodes;
+mod previous;
 mod progress;
 
 use std::env;
@@ -26,6 +28,7 @@ use anyhow::{Result, bail};
 
 pub use memcached::{OLDEST_MEMCACHED, memcached};
 pub use nodes::{NodeBinaries, nodes};
+pub use previous::{PreviousRelease, previous_release};
 
 /// Names a folder with Kubernetes binaries, as kubebuilder's envtest does.
 pub const ASSETS: &str = "KUBEBUILDER_ASSETS";

@@ -2,16 +2,13 @@
 //! run. Owns compiling and preloading clock.c; reaches only programs that read the time by the C library, so not Go's.
 
 use std::fs;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use super::preload;
 use crate::folder::RunFolder;
-use crate::process;
-
-const SOURCE: &str = include_str!("clock.c");
 
 /// A clock, right until it is [`set`](Clock::set). Its files go when it is dropped; programs have ended by then.
 #[derive(Debug)]
@@ -27,13 +24,7 @@ impl Clock {
     /// When there is no C compiler.
     pub fn new() -> Result<Self> {
         let folder = RunFolder::new("clock")?;
-        let source = folder.write("clock.c", SOURCE)?;
-        let mut compile = Command::new("cc");
-        compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(folder.path().join("clock.so")).arg(source);
-        let output = process::run(compile).context("a C compiler is needed: `apt-get install build-essential`")?;
-        if !output.status.success() {
-            bail!("cc failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
+        preload::compile(&folder, include_str!("clock.c"))?;
         let offset = folder.write("offset", 0_i64.to_ne_bytes())?;
         let offset = fs::File::options().write(true).open(offset).context("open the clock's offset")?;
         Ok(Self { folder, offset })
@@ -44,16 +35,7 @@ impl Clock {
     /// # Errors
     /// When the file cannot be written.
     pub fn wrap(&self, binary: &Path) -> Result<PathBuf> {
-        let place = |name: &str| self.folder.path().join(name).display().to_string();
-        let script = format!(
-            "#!/bin/sh\nLD_PRELOAD='{}' TESTBED_CLOCK='{}' exec '{}' \"$@\"\n",
-            place("clock.so"),
-            place("offset"),
-            binary.display()
-        );
-        let path = self.folder.write("by-this-clock", script)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).context("make the script executable")?;
-        Ok(path)
+        preload::wrap(&self.folder, "TESTBED_CLOCK", &self.folder.path().join("offset"), binary)
     }
 
     /// Sets it so many days ahead of the right time; negative is behind, 0 is right.

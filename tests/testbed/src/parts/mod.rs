@@ -8,6 +8,8 @@ pub mod injector;
 pub mod kubelet;
 pub mod kwok;
 pub mod memcached;
+pub mod names;
 pub mod nodes;
+mod preload;
 pub mod proxy;
 pub mod relay;
