@@ -135,6 +135,8 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
     use super::*;
     use crate::request::{LocalCache, ProxyResources};
     use crate::settings::Settings;
@@ -200,6 +202,54 @@ mod tests {
         );
         assert_eq!(follow("{}", &topology), Err(NotFollowed::Format));
         assert!(matches!(follow(&ours, &Topology::default()), Err(NotFollowed::Cluster(_))));
+    }
+
+    /// What a Lua string literal means, by Lua's rules for the escapes that are written.
+    fn meaning(literal: &str) -> Vec<u8> {
+        let inner = literal.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
+        let (mut bytes, mut meant) = (inner.bytes(), Vec::new());
+        while let Some(byte) = bytes.next() {
+            assert!((b' '..=b'~').contains(&byte) && byte != b'"', "{byte} ends or breaks the literal {literal}");
+            let escaped = (byte == b'\\').then(|| bytes.next().unwrap());
+            meant.push(match escaped {
+                None => byte,
+                Some(digit) if digit.is_ascii_digit() => {
+                    let digits = [digit, bytes.next().unwrap(), bytes.next().unwrap()];
+                    std::str::from_utf8(&digits).unwrap().parse().unwrap()
+                }
+                Some(mark) => mark,
+            });
+        }
+        meant
+    }
+
+    proptest! {
+        #[test]
+        fn a_quoted_string_means_what_was_written_and_nothing_else(text in any::<String>()) {
+            prop_assert_eq!(meaning(&quoted(&text)), text.as_bytes());
+        }
+
+        /// The cluster's name is the only text of an annotation that gets into the configuration, also into its comment.
+        #[test]
+        fn no_annotation_brings_more_than_a_name(text in "[a-z0-9/\\-\"\\]\\[\n(){},=. ]{0,40}") {
+            let Ok(id) = ClusterId::parse(&text, "shop") else { return Ok(()) };
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '/';
+            prop_assert!(id.to_string().chars().all(plain), "{}", id);
+            let mut topology = grown();
+            let (_, mut cluster) = topology.clusters.pop_first().unwrap();
+            cluster.as_mut().unwrap().id = id.clone();
+            topology.clusters.insert(id.clone(), cluster);
+            let request = Request { cluster: id.clone(), ..request(Mode::Sharded) };
+            let backing = feasibility::backing(ModeName::Sharded, &id, &topology).unwrap();
+            let (once, again) = (render(&request, &backing), render(&request, &backing));
+            prop_assert_eq!(&once, &again);
+            let others = render(&request, &Backing { cluster: Cluster { id: request_id(), ..backing.cluster }, copies: backing.copies });
+            prop_assert_eq!(once.replace(&id.to_string(), "NAME"), others.replace(&request_id().to_string(), "NAME"));
+        }
+    }
+
+    fn request_id() -> ClusterId {
+        ClusterId { namespace: "other".to_owned(), name: "cluster".to_owned() }
     }
 
     #[test]

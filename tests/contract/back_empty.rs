@@ -29,4 +29,8 @@ cells! {
     failover_internal_overwrite: Internal, Overwrite => [Lost], [Kept];
     failover_internal_remove: Internal, Remove => [Lost], [Kept];
     failover_internal_update: Internal, Update => [Lost], [Kept];
+    failover_two_copies_read: TwoCopies, Read => [Kept], [Kept];
+    failover_two_copies_overwrite: TwoCopies, Overwrite => [Kept], [Kept];
+    failover_two_copies_remove: TwoCopies, Remove => [Kept], [Kept];
+    failover_two_copies_update: TwoCopies, Update => [Kept], [Kept];
 }

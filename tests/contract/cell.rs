@@ -34,6 +34,8 @@ pub(crate) enum Mode {
     Container,
     /// Failover with its local cache in the proxy.
     Internal,
+    /// Failover with a container, before two copies of each key.
+    TwoCopies,
 }
 
 /// A class of commands (src/routing/lua/classes.lua).
@@ -84,8 +86,9 @@ impl Stage {
             Mode::Sharded => Layout::sharded(),
             Mode::Container => Layout::failover(LocalPlace::Container, LOCAL_TTL),
             Mode::Internal => Layout::failover(LocalPlace::Internal, LOCAL_TTL),
+            Mode::TwoCopies => Layout::failover(LocalPlace::Container, LOCAL_TTL).with_two_copies(),
         };
-        let locals = if mode == Mode::Container { 2 } else { 0 };
+        let locals = if matches!(mode, Mode::Container | Mode::TwoCopies) { 2 } else { 0 };
         let locals: Vec<Server> = (0..locals).map(|_| Server::start_with(&["-t", "1"]).unwrap()).collect();
         let addresses: Vec<SocketAddr> = locals.iter().map(Server::address).collect();
         let bed = layout.start_beside(library, 2, &addresses);
@@ -127,7 +130,7 @@ impl Stage {
     /// Tries a class on one key: what a client of proxy `by` sees, checked through the other proxy where the mode promises
     /// what the other sees.
     fn try_key(&self, class: Class, by: usize, key: usize, value: &str) -> Sees {
-        let other = if matches!(self.mode, Mode::Container | Mode::Internal) { by } else { 1 - by };
+        let other = if matches!(self.mode, Mode::Container | Mode::Internal | Mode::TwoCopies) { by } else { 1 - by };
         let (mut own, mut others) = (self.client(by), self.client(other));
         let key = name(key);
         let seen = match class {

@@ -31,7 +31,11 @@ fn word(file: &str, name: &str, line: &str) -> Option<&'static str> {
     let end = expected.find("], ")?;
     let (touched, others) = (&expected[..=end], &expected[end + 3..]);
     let all_copies = file.ends_with("/no_copies.rs") || file.ends_with("/gone.rs");
-    let counts = if name.starts_with("replicated") && !all_copies { others.trim_end_matches(';') } else { touched };
+    let counts = if (name.starts_with("replicated") || name.starts_with("failover_two")) && !all_copies {
+        others.trim_end_matches(';')
+    } else {
+        touched
+    };
     Some(match counts {
         "[Kept]" => "kept",
         "[Lost]" => "lost",

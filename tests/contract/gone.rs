@@ -30,4 +30,8 @@ cells! {
     failover_internal_overwrite: Internal, Overwrite => [Down], [Kept];
     failover_internal_remove: Internal, Remove => [Down], [Kept];
     failover_internal_update: Internal, Update => [Down], [Kept];
+    failover_two_copies_read: TwoCopies, Read => [Lost], [Kept];
+    failover_two_copies_overwrite: TwoCopies, Overwrite => [Down], [Kept];
+    failover_two_copies_remove: TwoCopies, Remove => [Down], [Kept];
+    failover_two_copies_update: TwoCopies, Update => [Down], [Kept];
 }

@@ -26,4 +26,8 @@ cells! {
     failover_internal_overwrite: Internal, Overwrite => [Kept], [Kept];
     failover_internal_remove: Internal, Remove => [Kept], [Kept];
     failover_internal_update: Internal, Update => [Kept], [Kept];
+    failover_two_copies_read: TwoCopies, Read => [Kept], [Kept];
+    failover_two_copies_overwrite: TwoCopies, Overwrite => [Kept], [Kept];
+    failover_two_copies_remove: TwoCopies, Remove => [Kept], [Kept];
+    failover_two_copies_update: TwoCopies, Update => [Kept], [Kept];
 }

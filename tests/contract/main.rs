@@ -24,5 +24,6 @@ mod local_dead;
 mod mutants;
 mod no_copies;
 mod ring_change;
+mod soak;
 mod split;
 mod thawed;

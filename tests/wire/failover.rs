@@ -1,5 +1,7 @@
 //! Failover: a local cache in front of the cluster, which saves requests and never a client's mistake for it.
 
+use std::time::{Duration, Instant};
+
 use crate::commands::converse;
 use crate::proxy::{Layout, Proxy, Server, servers, wait_for};
 
@@ -99,6 +101,24 @@ fn a_dead_local_cache_costs_no_error() {
     let mut client = proxy.client();
     client.ask("get warm\r\nmg warm v\r\n", "VALUE warm 0 2\r\nup\r\nEND\r\nVA 2\r\nup\r\n");
     converse(&mut client);
+}
+
+#[test]
+fn a_frozen_local_cache_holds_up_only_the_requests_that_find_out() {
+    let (servers, local) = (servers(3), Server::start());
+    let proxy = Proxy::start(&Layout::failover(&local.address(), 10).config(&servers, 1));
+    let mut client = proxy.client();
+    client.ask("set k 0 0 1\r\nx\r\nget k\r\n", "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n");
+    local.freeze();
+    let mut slow = 0;
+    for _ in 0..50 {
+        let start = Instant::now();
+        client.ask("get k\r\n", "VALUE k 0 1\r\nx\r\nEND\r\n");
+        client.ask("set k 0 0 1\r\nx\r\n", "STORED\r\n");
+        slow += usize::from(start.elapsed() > Duration::from_millis(100));
+    }
+    local.thaw();
+    assert!(slow <= 4, "{slow} of 50 times a local cache that was known to hang was waited for");
 }
 
 #[test]

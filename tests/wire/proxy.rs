@@ -2,7 +2,7 @@
 //! its value is dropped. Asserts no promise itself, and sends nothing (`client.rs`).
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -60,8 +60,12 @@ struct Process {
 
 impl Process {
     fn start(args: &[&str], folder: Folder) -> Process {
+        Process::start_program(&program(), args, folder)
+    }
+
+    fn start_program(program: &Path, args: &[&str], folder: Folder) -> Process {
         let log = File::create(folder.file("stderr")).expect("creating the log");
-        let child = Command::new(program())
+        let child = Command::new(program)
             .args(["-l", "127.0.0.1", "-U", "0", "-t", "1", "-u", "root"])
             .args(args)
             .env("MEMCACHED_PORT_FILENAME", folder.file("ports"))
@@ -69,7 +73,7 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|err| panic!("starting {}: {err}", program().display()));
+            .unwrap_or_else(|err| panic!("starting {}: {err}", program.display()));
         Process { child, folder }
     }
 
@@ -256,13 +260,22 @@ impl Proxy {
     }
 
     fn spawn_with(lua: &str, config: &str) -> Process {
+        Proxy::spawn_program(&program(), lua, config)
+    }
+
+    /// Starts another memcached, which is expected to give up -> how it ended and what it said.
+    pub(crate) fn start_program_in_vain(program: &Path, config: &str) -> (ExitStatus, String) {
+        Proxy::wait_end(Proxy::spawn_program(program, &library::library().text, config))
+    }
+
+    fn spawn_program(program: &Path, lua: &str, config: &str) -> Process {
         let folder = Folder::new();
         let file = folder.file("library.lua");
         fs::write(&file, lua).expect("writing the library");
         fs::write(folder.file("config.lua"), config).expect("writing the configuration");
         let config_file = folder.file("config.lua");
         let options = format!("proxy_config={},proxy_arg={}", file.display(), config_file.display());
-        Process::start(&["-p", "-1", "-m", "64", "-o", &options], folder)
+        Process::start_program(program, &["-p", "-1", "-m", "64", "-o", &options], folder)
     }
 
     pub(crate) fn client(&self) -> Client {

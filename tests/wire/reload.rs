@@ -4,7 +4,9 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::proxy::{Layout, Proxy, Server, servers};
+use testbed::fetch::{Unusable, unusable_memcached};
+
+use crate::proxy::{Client, Layout, Proxy, Server, servers, wait_for};
 
 #[test]
 fn a_new_configuration_is_taken_over_without_dropping_a_connection() {
@@ -98,6 +100,66 @@ fn a_bad_configuration_is_refused_and_the_last_good_one_stays() {
     proxy.configure(&Layout::replicated(2).config(&all, 8));
     proxy.wait_log("epoch 8, ", 1);
     client.ask("get k\r\n", "VALUE k 0 1\r\nx\r\nEND\r\n");
+}
+
+#[test]
+fn a_refused_configuration_shows_in_the_proxys_stats() {
+    let all = servers(1);
+    let good = Layout::sharded().config(&all, 3);
+    let proxy = Proxy::start(&good);
+    let mut client = proxy.client();
+    let shown = |client: &mut Client, count: usize| {
+        wait_for(&format!("user_config_refused is {count}"), || {
+            client.stats("proxy").contains(&format!("STAT user_config_refused {count}\r\n"))
+        });
+    };
+    shown(&mut client, 0);
+    for count in 1..4 {
+        proxy.configure(&good.replace("epoch = 3", &format!("epoch = -{count}")));
+        shown(&mut client, count);
+    }
+    proxy.configure(&good.replace("epoch = 3", "epoch = 4"));
+    proxy.wait_log("epoch 4, ", 1);
+    shown(&mut client, 3);
+}
+
+#[test]
+fn servers_that_do_not_resolve_at_start_do_not_stop_it() {
+    for layout in [Layout::sharded(), Layout::replicated(2), Layout::failover("internal", 5)] {
+        let all = servers(2);
+        let first = all[0].address();
+        // `.invalid` never resolves (RFC 2606)
+        let config = layout.config(&all, 1).replace(&first, "memcached-0.memcached.cache.svc.invalid.:11211");
+        let proxy = Proxy::start(&config);
+        let mut client = proxy.client();
+        // with one copy the other server's keys are stored, with two all are, once it is known who can't be reached
+        let wanted = if layout.copies == 2 { 40 } else { 5 };
+        wait_for(&format!("{} serves what it can", layout.mode), || {
+            let stored = |key: &usize| client.text(format!("set k{key} 0 0 1\r\nx\r\n")) == "STORED\r\n";
+            (0..40).filter(stored).count() >= wanted
+        });
+        // and it is taken as soon as its name leads somewhere
+        proxy.configure(&layout.config(&all, 2));
+        proxy.wait_log("epoch 2, ", 1);
+        wait_for("every key is stored", || {
+            (0..40).all(|key| client.text(format!("set k{key} 0 0 1\r\nx\r\n")) == "STORED\r\n")
+        });
+    }
+}
+
+#[test]
+fn a_memcached_that_is_too_old_or_has_no_proxy_says_so_in_one_line() {
+    let config = Layout::replicated(2).config(&servers(2), 1);
+    for (which, says) in [
+        (Unusable::TooOld, "this memcached is too old, 1.6.40 or newer is needed"),
+        (Unusable::NoProxy, "Illegal suboption \"proxy_config="),
+    ] {
+        let program = unusable_memcached(which).unwrap_or_else(|error| panic!("{error:#}"));
+        let (status, log) = Proxy::start_program_in_vain(&program, &config);
+        assert_eq!(status.code(), Some(1), "{log}");
+        let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty() && !line.contains(": loaded ")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(says), "{which:?} says {lines:?}");
+    }
 }
 
 #[test]

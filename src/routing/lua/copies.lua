@@ -126,6 +126,7 @@ end
 -- the reusable part of a request's context
 local function context(rctx, fixed)
     local t = { rctx = rctx, out = rctx:response_new(), dead = {}, tries = {}, used = {}, queued = 0 }
+    if not t.out.raw_string then error(M.TOO_OLD, 0) end -- came with 1.6.40; asked for at start, when the first context is made
     for name, value in pairs(fixed) do t[name] = value end -- found at once, unlike what a metatable has
     for x = 1, #fixed.H do t.used[x] = 0 end
     return t

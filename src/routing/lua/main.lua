@@ -30,6 +30,7 @@ function mcp_config_pools() return M.load(mcp.start_arg, pools) end
 
 -- Worker VM, at start and at every reload.
 function mcp_config_routes(made)
+    M.count(made)
     local conf = made.conf
     local commands = conf.consistency == "fastest" and M.fastest or M.coherent
     local route = M.copies(made.pools, commands, conf.mode, M.view(conf))

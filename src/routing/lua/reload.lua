@@ -1,4 +1,4 @@
--- Live reload: which text is in force, when to look again, what to say about it. Configuration VM only.
+-- Live reload: which text is in force, when to look again, what to say about it. Configuration VM, but where it says so.
 -- A text that is not good is refused with one line on stderr and the last good one stays; only a proxy that never had
 -- a good one exits. Content is compared, not dates: a kubelet swaps the whole folder under the file.
 local EVERY <const> = 1 -- seconds; memcached's cron knows whole ones only
@@ -33,21 +33,27 @@ local function attempt(text, make)
     return made, conf
 end
 
--- looks at the file once a second and asks for a reload when it holds other, good text
+-- looks at the file once a second and asks for a reload when it holds another text; whether that is good is found out there
 local function watch(path)
     local text, err = slurp(path)
     if (text or err) == state.seen then return end
     state.seen = text or err
-    if text and text ~= state.good then
-        local conf
-        conf, err = M.read(text)
-        if conf then return mcp.schedule_config_reload() end
-    end
-    if err then refuse(path, err) end
+    if text ~= state.good then mcp.schedule_config_reload() end
+end
+
+-- The number of refused texts in `stats proxy`: user_config_refused. memcached's own proxy_config_reload_fails stays 0, because
+-- an error of ours at a reload ends the process.
+local REFUSED <const> = 1
+
+-- at a reload: counts a refused text. Worker VM; each worker counts, and a proxy in a pod has one.
+function M.count(made)
+    if made.refused then mcp.stat(REFUSED, made.refused) end
 end
 
 -- what the workers are to get, from the file or from the last good text. Runs at start, at every reload and at SIGHUP.
 function M.load(path, make)
+    if not mcp.add_stat then error(M.TOO_OLD, 0) end
+    mcp.add_stat(REFUSED, "config_refused")
     local text, err = slurp(path)
     local made, conf
     if text then
@@ -61,6 +67,7 @@ function M.load(path, make)
         refuse(path, err)
         made, err = attempt(state.good, make)
         if not made then error(err, 0) end
+        made.refused = 1
     else
         error("memcached-proxy: refused " .. path .. ": " .. tostring(err) .. "; nothing to serve, so not starting", 0)
     end

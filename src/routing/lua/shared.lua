@@ -16,6 +16,9 @@ M.TIMEOUT = 0.15
 -- its way from one server to another.
 M.LEASE, M.GRACE, M.DELTA = 65, 25, 40
 
+-- Said in one line by a memcached that has the proxy but not all that this library uses; it does not start then.
+M.TOO_OLD = "memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
+
 -- What survives a reload, the library's only global besides the two entry points of main.lua.
 -- Configuration VM: good, epoch, seen (reload.lua). Worker VM: node, sequence (item.lua), view (lease.lua).
 memcached_proxy = memcached_proxy or {}

@@ -15,11 +15,40 @@ use crate::process;
 /// Oldest usable release: `req:raw_value` and `res:raw_string` came with 1.6.40.
 pub const OLDEST_MEMCACHED: (u32, u32, u32) = (1, 6, 40);
 
-/// The suite that has a new enough memcached (1.6.45 in November 2026).
-const SUITE: &str = "sid";
-/// memcached and the libraries that it is linked with, libc's own loader included.
-const PACKAGES: [&str; 8] =
-    ["memcached", "libc6", "libevent-2.1-7t64", "libsasl2-2", "libssl3t64", "libzstd1", "zlib1g", "liblua5.4-0"];
+/// A Debian suite: its memcached and the libraries that this is linked with, libc's own loader included.
+struct Suite {
+    name: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// Has a new enough memcached (1.6.45 in November 2026).
+const SID: Suite = Suite {
+    name: "sid",
+    packages: &[
+        "memcached",
+        "libc6",
+        "libevent-2.1-7t64",
+        "libsasl2-2",
+        "libssl3t64",
+        "libzstd1",
+        "zlib1g",
+        "liblua5.4-0",
+    ],
+};
+/// 1.6.38.
+const TRIXIE: Suite = Suite { name: "trixie", packages: SID.packages };
+/// 1.6.18.
+const BOOKWORM: Suite =
+    Suite { name: "bookworm", packages: &["memcached", "libc6", "libevent-2.1-7", "libsasl2-2", "libssl3"] };
+
+/// A memcached that the routing library can't run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// It has the proxy, but is older than [`OLDEST_MEMCACHED`].
+    TooOld,
+    /// It was built without the proxy.
+    NoProxy,
+}
 /// Starts the fetched memcached through the loader it came with, since this machine's libc may be older. It uses `exec`,
 /// so the process id is memcached's own.
 const LAUNCHER: &str = "#!/bin/sh
@@ -41,11 +70,24 @@ pub fn memcached() -> Result<PathBuf> {
     if let Some(found) = on_path.map(|folder| folder.join("memcached")).find(|path| usable(path).is_ok()) {
         return Ok(found);
     }
-    let folder = cache::folder(&format!("memcached-{SUITE}"), |folder| {
-        fetch(folder)?;
+    let folder = cache::folder(&format!("memcached-{}", SID.name), |folder| {
+        fetch(&SID, folder)?;
         usable(&folder.join("memcached"))
     })
     .with_context(advice)?;
+    Ok(folder.join("memcached"))
+}
+
+/// A real memcached that is of no use, for tests of what is said then: fetched from Debian, then cached.
+///
+/// # Errors
+/// When it can't be fetched.
+pub fn unusable_memcached(which: Unusable) -> Result<PathBuf> {
+    let suite = match which {
+        Unusable::TooOld => TRIXIE,
+        Unusable::NoProxy => BOOKWORM,
+    };
+    let folder = cache::folder(&format!("memcached-{}", suite.name), |folder| fetch(&suite, folder))?;
     Ok(folder.join("memcached"))
 }
 
@@ -90,8 +132,8 @@ fn version(text: &str) -> Option<(u32, u32, u32)> {
 }
 
 /// Downloads and unpacks Debian's memcached into `folder`, with an apt state of its own: nothing of this machine changes.
-fn fetch(folder: &Path) -> Result<()> {
-    let label = format!("fetching memcached from Debian {SUITE}, once");
+fn fetch(suite: &Suite, folder: &Path) -> Result<()> {
+    let label = format!("fetching memcached from Debian {}, once", suite.name);
     let log = folder.with_extension("log");
     let state = folder.join("apt");
     let archives = state.join("cache/archives");
@@ -101,14 +143,14 @@ fn fetch(folder: &Path) -> Result<()> {
     fs::write(state.join("status"), "").context("write an empty dpkg status")?;
     let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let sources = state.join("sources.list");
-    fs::write(&sources, format!("deb [signed-by={keyring}] {} {SUITE} main\n", mirror()?))
+    fs::write(&sources, format!("deb [signed-by={keyring}] {} {} main\n", mirror()?, suite.name))
         .context("write sources.list")?;
 
     let mut update = apt(&state);
     update.arg("update");
     progress::run(&label, update, &log)?;
     let mut download = apt(&state);
-    download.current_dir(&archives).arg("download").args(PACKAGES);
+    download.current_dir(&archives).arg("download").args(suite.packages);
     progress::run(&label, download, &log)?;
     for entry in fs::read_dir(&archives).with_context(|| format!("list {}", archives.display()))? {
         let path = entry.context("read a folder entry")?.path();

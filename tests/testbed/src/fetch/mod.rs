@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-pub use memcached::{OLDEST_MEMCACHED, memcached};
+pub use memcached::{OLDEST_MEMCACHED, Unusable, memcached, unusable_memcached};
 pub use nodes::{NodeBinaries, nodes};
 pub use previous::{PreviousRelease, previous_release};
 
