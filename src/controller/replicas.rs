@@ -159,8 +159,10 @@ impl Table {
             return;
         }
         if name == self.own && !self.hears(now) {
-            // What was missed while we heard nothing is held against nobody.
-            self.heard.values_mut().for_each(|heard| heard.at = now);
+            // What was missed while we heard nothing is held against nobody; who was silent before that still is.
+            let until = self.heard.get(&self.own).map(|own| own.at);
+            let heard_till_then = |heard: &Heard| until.is_none_or(|until| !heard.is_silent(until));
+            self.heard.values_mut().filter(|heard| heard_till_then(heard)).for_each(|heard| heard.at = now);
             if let Some((_, seen)) = &mut self.leader {
                 *seen = now;
             }
@@ -260,6 +262,20 @@ mod tests {
         assert_eq!(world.ports(62), Some(vec![1, 2]), "b gets the time that it could not use");
         world.beat("a", 1, 63);
         assert_eq!(world.ports(64), Some(vec![1]));
+    }
+
+    #[test]
+    fn who_was_silent_before_we_heard_nothing_is_silent_after_it() {
+        let mut world = World::new();
+        world.beat("b", 2, 0);
+        for second in 0..=10 {
+            world.beat("a", 1, second);
+            world.beat("c", 3, second);
+        }
+        assert_eq!(world.ports(10), Some(vec![1, 3]), "b is dead");
+        assert_eq!(world.ports(20), None, "the API server is away");
+        world.beat("a", 1, 21);
+        assert_eq!(world.ports(21), Some(vec![1, 3]), "only c gets the time that it could not use");
     }
 
     #[test]

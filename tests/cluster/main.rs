@@ -18,6 +18,7 @@ mod load;
 mod outage;
 mod replicas;
 mod rights;
+mod ring;
 mod rotation;
 mod topology;
 mod trust;
