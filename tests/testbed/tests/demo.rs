@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // how a test stops
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,7 +68,7 @@ fn in_a_real_control_plane_it_keeps_them_too_and_what_is_left_running_is_reached
     {
         assert!(demo.log().contains(part), "{part}:\n{}", demo.log());
     }
-    let config = beside(&demo, "cluster").replace("export KUBECONFIG=", "");
+    let config = beside(&demo, "cluster ").replace("export KUBECONFIG=", "");
     let mut kubectl = Command::new(PathBuf::from(beside(&demo, "kubectl ")));
     kubectl.env("KUBECONFIG", config).args(["get", "pods", "--namespace", "shop", "--output", "name"]);
     let pods = run(kubectl).unwrap();
@@ -98,13 +99,23 @@ fn server_pids(demo: &Process) -> Vec<i32> {
     demo.log().lines().filter_map(server).collect()
 }
 
+/// The processes that it has started whose command line contains `word`.
+fn children(demo: &Process, word: &str) -> Vec<i32> {
+    let about = |pid: i32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    // pid (name) state parent ...; the name may hold anything
+    let parent = |pid| about(pid, "stat").rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok();
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent(*pid) == Some(demo.pid()) && about(*pid, "cmdline").contains(word)).collect()
+}
+
 #[test]
 fn a_broken_promise_ends_the_demo_with_1() {
     let (demo, _folder) = demo(&["--mode", "replicated"], &[]);
     demo.wait_for_line("kill -9 of memcached-1", BOUND).unwrap();
-    for pid in server_pids(&demo) {
-        // memcached-1 may have ended already: that is the story
-        let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+    let proxies = children(&demo, "proxy_config");
+    assert_eq!(proxies.len(), 2, "{proxies:?}");
+    for pid in proxies {
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
     assert_eq!(code(&demo), Some(1), "{}", demo.log());
     assert!(demo.log().contains("BROKEN: no error, no refused write, no lost or stale key"), "{}", demo.log());
