@@ -52,7 +52,7 @@ pub(super) fn run(story: &mut Story, mode: Mode, pods: &[Pod], servers: &[Server
             "{} keys written and read back through {}. Where they are now{}:",
             workload.keys(),
             pod.address(),
-            if mode == Mode::Replicated { " (two items on each server are the proxies' own)" } else { "" }
+            if mode == Mode::Replicated { " (a few items on each server are the proxies' own)" } else { "" }
         ));
         let mut items = Vec::new();
         for (number, server) in servers.iter().enumerate() {
