@@ -2,6 +2,7 @@
 //! is in the other modules.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -31,6 +32,22 @@ impl Bed {
     /// Runs kubectl, which must succeed, and returns what it printed.
     pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         self.nodes.control_plane().kubectl_text(args).unwrap()
+    }
+
+    /// The manifests with a component, as a user's own kustomization has them.
+    pub(crate) fn overlay(&self, component: &str) -> String {
+        let folder = self.nodes.control_plane().folder().join(format!("overlay-{component}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        // kustomize takes folders by relative path only, and reads nothing above its root but what is named so.
+        let manifests = Path::new(&manifests()).to_owned();
+        let up = "../".repeat(folder.components().count() - 1);
+        let relative = format!("{up}{}", manifests.strip_prefix("/").unwrap().display());
+        let kustomization = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+            "resources": [relative], "components": [format!("{relative}/components/{component}")],
+        });
+        std::fs::write(folder.join("kustomization.yaml"), kustomization.to_string()).unwrap();
+        folder.to_str().unwrap().to_owned()
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -17,7 +17,7 @@ const KEYS: usize = 2_000;
 /// Operations a second.
 const RATE: u32 = 200;
 /// A dead server was seen to cost 254 ms for a few requests; a busy machine gets four times as long.
-const SLOWEST: Duration = Duration::from_millis(4 * 260);
+pub(crate) const SLOWEST: Duration = Duration::from_millis(4 * 260);
 /// Of traffic; the event is in its middle.
 const LENGTH: Duration = Duration::from_secs(16);
 /// How long a fault that ends by itself lasts.
@@ -107,7 +107,7 @@ fn other_node(app: &Value, first: bool) -> &'static str {
 }
 
 /// Traffic from inside the app's pod while, on a thread of its own, `event` happens.
-fn during(app: &Value, workload: &mut Workload, event: impl FnOnce() + Send) -> Tally {
+pub(crate) fn during(app: &Value, workload: &mut Workload, event: impl FnOnce() + Send) -> Tally {
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
         let happening = scope.spawn(move || told.recv().map(|()| event()));

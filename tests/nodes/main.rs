@@ -11,6 +11,8 @@ mod bed;
 mod daemonset;
 mod death;
 mod install;
+mod leader;
+mod refill;
 mod sidecar;
 
 use std::env;
@@ -23,7 +25,7 @@ use bed::Bed;
 /// A promise and the test of it. It panics when the promise is broken, and returns its figures otherwise.
 type Test = (&'static str, fn(&Bed) -> String);
 
-const TESTS: [Test; 14] = [
+const TESTS: [Test; 19] = [
     ("install::everything_comes_up_ready_by_itself", install::everything_comes_up_ready_by_itself),
     ("install::applied_again_nothing_changes", install::applied_again_nothing_changes),
     ("sidecar::every_mode_serves_apps_on_every_node", sidecar::every_mode_serves_apps_on_every_node),
@@ -36,6 +38,17 @@ const TESTS: [Test; 14] = [
     ("death::of_a_node_with_its_link", death::of_a_node_with_its_link),
     ("death::a_drained_node_takes_no_key_along", death::a_drained_node_takes_no_key_along),
     ("death::a_node_that_is_frozen_or_cut_off", death::a_node_that_is_frozen_or_cut_off),
+    (
+        "leader::a_node_with_the_leader_dies_and_pods_are_created",
+        leader::a_node_with_the_leader_dies_and_pods_are_created,
+    ),
+    ("refill::the_component_gates_cache_pods_on_their_data", refill::the_component_gates_cache_pods_on_their_data),
+    ("refill::each_node_dies_in_turn_and_no_key_is_lost", refill::each_node_dies_in_turn_and_no_key_is_lost),
+    (
+        "refill::each_node_is_drained_in_turn_and_no_key_is_lost",
+        refill::each_node_is_drained_in_turn_and_no_key_is_lost,
+    ),
+    ("refill::a_rolling_restart_loses_no_key", refill::a_rolling_restart_loses_no_key),
     ("install::deleted_nothing_is_left", install::deleted_nothing_is_left),
     ("install::in_any_order", install::in_any_order),
 ];

@@ -37,6 +37,21 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Adds what another run came to.
+    pub fn add(&mut self, other: Tally) {
+        self.operations += other.operations;
+        self.stored += other.stored;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.wrong += other.wrong;
+        self.refused += other.refused;
+        self.errors += other.errors;
+        self.slowest = self.slowest.max(other.slowest);
+        for (message, count) in other.messages {
+            *self.messages.entry(message).or_default() += count;
+        }
+    }
+
     fn note(&mut self, message: String) {
         if self.messages.contains_key(&message) || self.messages.len() < KEPT_MESSAGES {
             *self.messages.entry(message).or_default() += 1;

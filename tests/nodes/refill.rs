@@ -1,0 +1,204 @@
+//! Nodes that die, drains and rolling updates with the component resync: no key is lost, not even one that nobody reads.
+//! Each event comes only when the servers have everything again that the one before took away.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use testbed::parts::nodes::Death;
+use testbed::wait::{Look, until};
+use testbed::workload::{Tally, Workload};
+
+use crate::app::{deployment, from_inside, written};
+use crate::bed::{BOUND, Bed, node_of};
+use crate::death::{SLOWEST, during};
+
+/// Written once and not read before the end.
+const KEYS: usize = 20_000;
+/// Of the traffic.
+const BUSY_KEYS: usize = 500;
+/// Operations a second.
+const RATE: u32 = 200;
+/// Three servers one after the other, each refilled, and the 10 s of minReadySeconds: 45 s on an idle machine.
+const ROLLOUT: &str = "--timeout=240s";
+
+pub(crate) fn the_component_gates_cache_pods_on_their_data(bed: &Bed) -> String {
+    bed.wait_installed();
+    let start = Instant::now();
+    bed.kubectl(&["apply", "-k", &bed.overlay("resync")]);
+    bed.kubectl(&["rollout", "status", "deployment/memcached-injector", "--namespace=memcached-injector", ROLLOUT]);
+    bed.kubectl(&["rollout", "status", "statefulset/memcached", "--namespace=cache", ROLLOUT]);
+    wait_whole(bed);
+    for pod in bed.pods("cache", "memcached.io/cluster=memcached", 3) {
+        let conditions = pod["status"]["conditions"].as_array().unwrap();
+        let gate =
+            conditions.iter().find(|condition| condition["type"] == "memcached.io/synced").expect("it has a gate");
+        assert_eq!((&gate["status"], &gate["reason"]), (&"True".into(), &"Synced".into()), "{gate:#}");
+    }
+    only_that_condition(bed);
+    format!("applied and rolled in {:.1} s", start.elapsed().as_secs_f64())
+}
+
+/// Whatever happens to the webhook, its identity writes nothing else of a pod's status.
+fn only_that_condition(bed: &Bed) {
+    let injector = "--as=system:serviceaccount:memcached-injector:memcached-injector";
+    let patch = |kind: &str, field: &str| {
+        let condition = format!(r#"{{"type": "{kind}", "status": "False"}}"#);
+        let status = format!(r#"{{"status": {{"conditions": [{condition}]{field}}}}}"#);
+        let args = ["patch", "pod", "memcached-0", "--namespace=cache", "--subresource=status", "--dry-run=server"];
+        bed.nodes.control_plane().kubectl_text(args.into_iter().chain([injector, "--patch", &status]))
+    };
+    // kubectl reads before it patches, which the injector needs not.
+    let (role, binding) = ("clusterrole/testbed-read-status", "clusterrolebinding/testbed-read-status");
+    bed.kubectl(&["create", "clusterrole", "testbed-read-status", "--verb=get", "--resource=pods/status,pods"]);
+    let account = "--serviceaccount=memcached-injector:memcached-injector";
+    bed.kubectl(&["create", "clusterrolebinding", "testbed-read-status", "--clusterrole=testbed-read-status", account]);
+    until("the API server to know the binding", BOUND, || {
+        Ok(patch("memcached.io/synced", "")
+            .map_or_else(|error| Look::NotYet(format!("{error:#}")), |_| Look::Ready(())))
+    })
+    .unwrap();
+    for (kind, field) in [("Ready", ""), ("memcached.io/synced", r#", "phase": "Failed""#)] {
+        let refused = format!("{:#}", patch(kind, field).unwrap_err());
+        assert!(refused.contains("memcached-injector-gates"), "{kind}: {refused}");
+    }
+    bed.kubectl(&["delete", role, binding]);
+}
+
+pub(crate) fn each_node_dies_in_turn_and_no_key_is_lost(bed: &Bed) -> String {
+    let namespace = apps(bed);
+    let keys = keys(bed, &namespace, "dies");
+    let mut figures = Vec::new();
+    for (number, death) in [(1, Death::Silent), (2, Death::LinkDown), (0, Death::Silent)] {
+        let apps = bed.pods(&namespace, "app=replicated", 3);
+        let (app, victim) = (&apps[(number + 1) % 3], node_of(&apps[number]));
+        let mut busy = written(app, &format!("busy-{victim}"), BUSY_KEYS);
+        let tally = during(app, &mut busy, || bed.nodes.kill(victim, death).unwrap());
+        bed.nodes.revive(victim).unwrap();
+        let start = Instant::now();
+        // What it owes the dead server the app's proxy sets right with the requests that come.
+        let (after, ()) = traffic_while(app, &mut busy, || wait_whole(bed));
+        unharmed(victim, &[&tally, &after]);
+        figures.push(format!("{} ms, whole after {:.0} s", tally.slowest.as_millis(), start.elapsed().as_secs_f64()));
+    }
+    none_lost(bed, &namespace, &keys);
+    format!("{KEYS} keys, 0 lost; slowest operation at each death and time to refill: {}", figures.join("; "))
+}
+
+pub(crate) fn each_node_is_drained_in_turn_and_no_key_is_lost(bed: &Bed) -> String {
+    let namespace = apps(bed);
+    let keys = keys(bed, &namespace, "drained");
+    let mut figures = Vec::new();
+    for number in 0..3 {
+        let apps = bed.pods(&namespace, "app=replicated", 3);
+        let (app, victim) = (&apps[(number + 1) % 3], node_of(&apps[number]));
+        let mut busy = written(app, &format!("busy-{victim}"), BUSY_KEYS);
+        let start = Instant::now();
+        let (tally, drained) =
+            traffic_while(app, &mut busy, || bed.nodes.drain(victim, Duration::from_secs(120)).unwrap());
+        let took = start.elapsed().as_secs_f64();
+        drop(drained);
+        let (after, ()) = traffic_while(app, &mut busy, || wait_whole(bed));
+        unharmed(victim, &[&tally, &after]);
+        figures.push(format!("{took:.0} s"));
+    }
+    none_lost(bed, &namespace, &keys);
+    format!("{KEYS} keys, 0 lost, 0 errors; each drain took {}", figures.join(", "))
+}
+
+pub(crate) fn a_rolling_restart_loses_no_key(bed: &Bed) -> String {
+    let namespace = apps(bed);
+    let keys = keys(bed, &namespace, "rolled");
+    let app = &bed.pods(&namespace, "app=replicated", 3)[0];
+    let mut busy = written(app, "busy-rolled", BUSY_KEYS);
+    let start = Instant::now();
+    let (tally, ()) = traffic_while(app, &mut busy, || {
+        bed.kubectl(&["rollout", "restart", "statefulset/memcached", "--namespace=cache"]);
+        bed.kubectl(&["rollout", "status", "statefulset/memcached", "--namespace=cache", ROLLOUT]);
+    });
+    let took = start.elapsed().as_secs_f64();
+    let (after, ()) = traffic_while(app, &mut busy, || wait_whole(bed));
+    unharmed("rolling restart", &[&tally, &after]);
+    none_lost(bed, &namespace, &keys);
+    format!(
+        "{KEYS} keys, 0 lost; {} operations, 0 errors, slowest {} ms; all three in {took:.0} s",
+        tally.operations,
+        tally.slowest.as_millis()
+    )
+}
+
+/// Three pods with a sidecar, one a node; returns their namespace.
+fn apps(bed: &Bed) -> String {
+    wait_whole(bed);
+    let namespace = bed.namespace();
+    bed.apply(&deployment(&namespace, Some("replicated")));
+    bed.pods(&namespace, "app=replicated", 3);
+    namespace
+}
+
+fn keys(bed: &Bed, namespace: &str, prefix: &str) -> Workload {
+    written(&bed.pods(namespace, "app=replicated", 3)[0], prefix, KEYS)
+}
+
+fn none_lost(bed: &Bed, namespace: &str, keys: &Workload) {
+    let reader = &bed.pods(namespace, "app=replicated", 3)[1];
+    let tally = from_inside(reader, |localhost| keys.through(localhost).read_all());
+    assert_eq!((tally.hits, tally.misses, tally.wrong, tally.errors), (KEYS as u64, 0, 0, 0), "{tally:?}");
+}
+
+fn unharmed(what: &str, tallies: &[&Tally]) {
+    for tally in tallies {
+        assert_eq!((tally.errors, tally.refused, tally.wrong, tally.misses), (0, 0, 0, 0), "{what}: {tallies:#?}");
+        assert!(tally.slowest <= SLOWEST, "{what}: {tallies:#?}");
+    }
+}
+
+/// Traffic from inside the pod for as long as `event` takes, at least two seconds.
+fn traffic_while<T: Send>(app: &Value, workload: &mut Workload, event: impl FnOnce() -> T + Send) -> (Tally, T) {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (over, traffic) = (
+            &over,
+            scope.spawn(|| {
+                from_inside(app, |_| {
+                    let mut sum = Tally::default();
+                    loop {
+                        let last = over.load(Ordering::Relaxed);
+                        sum.add(workload.mixed(Duration::from_secs(2), RATE, || ()));
+                        if last {
+                            return sum;
+                        }
+                    }
+                })
+            }),
+        );
+        let outcome = event();
+        over.store(true, Ordering::Relaxed);
+        (traffic.join().unwrap(), outcome)
+    })
+}
+
+/// Waits until every cache server has everything, as the servers themselves say, and its pod is ready.
+fn wait_whole(bed: &Bed) {
+    bed.wait_installed();
+    until("every cache server to be whole and unmarked", BOUND, || {
+        let state: Vec<String> = (0..3).map(|number| state(bed, number)).collect();
+        let whole = state.iter().all(|state| state == "whole");
+        Ok(if whole { Look::Ready(()) } else { Look::NotYet(format!("{state:?}")) })
+    })
+    .unwrap();
+    bed.pods("cache", "memcached.io/cluster=memcached", 3);
+}
+
+fn state(bed: &Bed, number: usize) -> String {
+    let mut server = bed.cache(number);
+    match (server.raw("mg __mcp:w"), server.get("__mcp:v")) {
+        (Ok(answer), _) if answer != "HD" => "emptied".to_owned(),
+        (Ok(_), Ok(Some(view))) if view.value.windows(2).any(|two| two == b" d") => {
+            String::from_utf8_lossy(&view.value).into_owned()
+        }
+        (Ok(_), Ok(_)) => "whole".to_owned(),
+        (Err(error), _) | (_, Err(error)) => error.to_string(),
+    }
+}
