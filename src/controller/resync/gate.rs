@@ -26,7 +26,10 @@ pub(super) async fn set(client: &Client, pod: &Pod, need: &Need, bound: Duration
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let current = conditions.into_iter().find(|condition| condition.type_ == SYNCED);
     let (status, reason, message) = wanted(need, current, bound);
-    let same = |condition: &PodCondition| condition.status == status && condition.reason.as_deref() == Some(reason);
+    let said = (status, Some(reason), Some(message));
+    let same = |condition: &PodCondition| {
+        (condition.status.as_str(), condition.reason.as_deref(), condition.message.as_deref()) == said
+    };
     if !current.is_some_and(same) {
         write(client, pod, current, (status, reason, message)).await?;
     }
