@@ -54,7 +54,14 @@ fn objects_are_accepted_in_any_order_and_work() {
         assert!(said.ok && !said.err.contains("Warning"), "{name}: {}", said.err);
         for first in [true, false] {
             let said = bed.kubectl_on(&["apply"], object);
-            assert!(said.ok && said.out.contains("created") == first, "{name}: {}{}", said.out, said.err);
+            // kubectl 1.34 writes a budget anew whenever it is applied.
+            let is_rewritten = !first && object["kind"] == "PodDisruptionBudget";
+            assert!(
+                said.ok && (said.out.contains("created") == first || is_rewritten),
+                "{name}: {}{}",
+                said.out,
+                said.err
+            );
         }
     }
     bed.start_webhook();

@@ -22,4 +22,5 @@ mod ring;
 mod rotation;
 mod topology;
 mod trust;
+mod upgrade;
 mod workloads;
