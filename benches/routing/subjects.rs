@@ -59,7 +59,7 @@ pub(crate) struct Subjects {
 impl Subjects {
     /// Starts all of them.
     pub(crate) fn start() -> Result<Self> {
-        let server = || Server::start_with(&["-t", "1", "-m", "1024"]);
+        let server = || Server::start_with(&["-t", "1", "-m", "256"]);
         let servers = (0..3).map(|_| server()).collect::<Result<Vec<_>>>()?;
         let local = server()?;
         let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
