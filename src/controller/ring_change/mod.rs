@@ -205,7 +205,7 @@ impl Driver<'_> {
         self.all_turned(&board, both).await?;
         let mut sweep = Sweep { from: &from, to: &to, gone: &self.gone, names: &self.names, watched: &self.watched };
         let swept = sweep.pass(&mut self.servers).await?;
-        if swept.left + swept.moved > 0 {
+        if swept.moved > 0 || swept.left > 0 && swept.silent.is_empty() {
             return Ok(Step::Swept { moved: swept.moved, left: swept.left });
         }
         some(swept.silent.iter().map(|server| self.servers.address(*server).to_owned()), Held::Silent)?;

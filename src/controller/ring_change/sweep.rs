@@ -35,7 +35,7 @@ pub(super) struct Swept {
     pub(super) moved: usize,
     /// Keys that could not be dealt with: somebody was quicker, or a server slow.
     pub(super) left: usize,
-    /// Servers that could not be listed.
+    /// Servers that could not be listed, or did not take what they are to have.
     pub(super) silent: BTreeSet<usize>,
 }
 
@@ -123,12 +123,35 @@ impl Sweep<'_> {
             group.iter_mut().filter(|moving| moving.item.is_some()).for_each(|moving| moving.failed = true);
         }
         put(servers, &mut group).await;
-        fill(servers, &mut group, dirty).await;
+        self.fill(servers, &mut group, swept).await;
         let doubtful = confirm(servers, &mut group).await;
         release(servers, &group, &doubtful).await;
         swept.left += group.iter().filter(|moving| moving.failed).count();
         swept.moved += group.iter().filter(|moving| !moving.failed && !moving.to.contains(&at)).count();
         values
+    }
+
+    /// Puts it on the other servers that are to have it, where they have nothing. Also on marked ones, because nobody owes
+    /// them what they hold nothing of; who does not answer keeps the key from being taken away at its source.
+    async fn fill(&self, servers: &mut Servers, group: &mut [Moving<'_>], swept: &mut Swept) {
+        let mut requests = servers.requests();
+        let mut tickets = Vec::new();
+        for (number, moving) in group.iter().enumerate().filter(|(_, moving)| !moving.failed) {
+            let Some((source, item)) = &moving.item else { continue };
+            let others =
+                moving.to.iter().filter(|to| **to != moving.authority && *to != source && !self.gone.contains(to));
+            for to in others {
+                let flags = flags(moving.key, item);
+                tickets.push((number, *to, requests.store(*to, token(moving.key), &flags, &item.value)));
+            }
+        }
+        let answers = servers.ask(requests).await;
+        for (number, to, ticket) in tickets {
+            if answers.get(ticket).is_none() {
+                group[number].failed = true;
+                swept.silent.insert(to);
+            }
+        }
     }
 
     fn moving<'k>(&self, key: &'k [u8], number: usize, dirty: &BTreeSet<usize>) -> Option<Moving<'k>> {
@@ -260,19 +283,6 @@ fn token(key: &[u8]) -> &[u8] {
 fn flags(key: &[u8], item: &Item) -> String {
     let base64 = if key.ends_with(b" b") { "b " } else { "" };
     format!("{base64}{} ME", item.flags)
-}
-
-/// Puts it on the other servers that are to have it, where they have nothing.
-async fn fill(servers: &mut Servers, group: &mut [Moving<'_>], dirty: &BTreeSet<usize>) {
-    let mut requests = servers.requests();
-    for moving in group.iter().filter(|moving| !moving.failed) {
-        let Some((source, item)) = &moving.item else { continue };
-        let others = moving.to.iter().filter(|to| **to != moving.authority && *to != source && !dirty.contains(to));
-        for to in others {
-            requests.store(*to, token(moving.key), &flags(moving.key, item), &item.value);
-        }
-    }
-    servers.ask(requests).await;
 }
 
 /// Takes it away on the old servers -> those whose source has changed meanwhile, by number.

@@ -3,7 +3,8 @@
 --
 -- A handle can be used once in a request (waiting on it a second time hangs the client for ever), so each server has
 -- several, taken in order. What is queued together for a server leaves in that order. Everything queued is waited for at
--- once: wait_cond counts all that is on its way, and an answer that failed meanwhile can't be waited for any more.
+-- once: wait_cond counts all that is on its way, and an answer that failed meanwhile can't be waited for any more. Who waits
+-- for less (fastest.lua, `spent`) can wait for nothing else in that request: what was left over ends any later wait at once.
 local HANDLES <const> = 20 -- for each server and request
 
 -- A CLIENT_ERROR in answer to anybody's request resets the connection that all requests of the worker share, and they
@@ -134,6 +135,7 @@ end
 
 local function reset(t)
     local used = t.used
+    t.spent, t.said = false, false
     for x = 1, #used do used[x] = 0 end
     if t.hurt then t.dead, t.tries, t.hurt, t.missed = {}, {}, nil, nil end -- of the request before
 end

@@ -68,7 +68,10 @@ function M.failover(near, far, ttl)
     for _, role in ipairs({ "cmd", "fetch", "back", "check" }) do t.far[role] = fgen:new_handle(far) end
     fgen:ready({ n = "failover", u = 1, f = function(rctx)
         local mine = setmetatable({ rctx = rctx, out = rctx:response_new() }, { __index = t })
-        return function(r) return answer(mine, r, ttl) end
+        return function(r)
+            mine.said = false
+            return answer(mine, r, ttl)
+        end
     end })
     return fgen
 end

@@ -8,8 +8,12 @@ local function read(t, r, cmd, key, list)
     if #list == 1 then return M.coherent[M.READ](t, r, cmd, key, list) end
     local rctx, tickets, miss = t.rctx, {}, nil
     for i = 1, #list do tickets[i] = t:send(r, list[i]) end
-    t.queued = 0
-    rctx:wait_cond(1, GOOD)
+    if t.memory.steady then
+        t.queued, t.spent = 0, true
+        rctx:wait_cond(1, GOOD)
+    else -- it may have to look elsewhere too
+        t:wait()
+    end
     for i = 1, #list do
         local res, kind = rctx:result(tickets[i])
         if kind == mcp.RES_GOOD then return res end

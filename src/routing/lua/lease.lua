@@ -223,7 +223,7 @@ function Copies:leave(wrote)
     local V = self.memory
     if wrote and self.missed then self:in_force() end
     local now = self.now -- of its beginning, which is near enough
-    if now >= V.early and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
+    if now >= V.early and not self.spent and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
     if V.tends > 0 then self:tend() end
 end
 

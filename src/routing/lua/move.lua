@@ -10,7 +10,8 @@ local Copies = M.Copies
 local LOCK <const> = "__mcp:m:"
 local SECONDS <const> = 5 -- life of a lock whose owner is gone; nobody waits for it that long:
 local STEAL <const> = 1.5 * M.DELTA -- ms after which a lock is taken over. Its owner moves nothing later than DELTA after taking it.
-local PAUSE <const> = 0.008 -- seconds between two tries
+local PAUSE <const> = 0.008 -- seconds between two tries to take a lock
+local TRIES <const> = 2 -- of a move
 
 -- -> the lock, or nil if p does not answer
 local function take(t, key, p)
@@ -70,19 +71,23 @@ local function confirm(t, key, b, id, from, list)
     return res:ok() and res:code() == mcp.MCMC_CODE_OK
 end
 
+-- -> true if it was too slow to put it
 local function move(t, key, b, p, list, from, lock)
     local item = M.item(t:try(M.ask_item(key, b), from))
-    if not item or mono() - lock.start > M.DELTA then return end
+    if not item then return false end
+    if mono() - lock.start > M.DELTA then return true end
     local put = M.place_item(key, b, item, " ME")
     local done = t:try(put, p)
-    if not done or not done:ok() or done:code() ~= mcp.MCMC_CODE_OK then return end -- something newer is there
+    if not done or not done:ok() or done:code() ~= mcp.MCMC_CODE_OK then return false end -- something newer is there
+    local others = {} -- also those that are marked: nobody owes them what they hold nothing of
     for _, x in ipairs(list) do
-        if x ~= p and x ~= from and not t.dead[x] then t:send(put, x) end
+        if x ~= p and x ~= from then others[#others + 1] = x end
     end
-    t:wait()
+    if #others > 0 then t:all(put, others, nil, key, b) end
     if confirm(t, key, b, item.id, from, list) == false then
         t:all(M.remove_id(key, b, item.id), list, from)
     end
+    return false
 end
 
 -- brings the key to authority p if it is still with the ring before -> may p have it now?; keep: the lock, to be released
@@ -91,12 +96,15 @@ local function bring(t, key, b, list, keep)
     if not p then return false end
     local from, here = source(t, key, b, p)
     if not from and not keep then return here end
-    local lock = take(t, key, p)
-    if not lock then return here end
-    if keep or from then from, here = source(t, key, b, p) end -- it may have gone while the lock was another's
-    if from then move(t, key, b, p, list, from, lock) end
-    if keep then return true, lock end
-    release(t, lock)
+    for try = 1, TRIES do
+        local lock = take(t, key, p)
+        if not lock then return true end
+        from = source(t, key, b, p) -- it may have gone while the lock was another's
+        local late = from and move(t, key, b, p, list, from, lock)
+        if keep and (not late or try == TRIES) then return true, lock end
+        release(t, lock)
+        if not late then break end
+    end
     return true
 end
 
@@ -105,8 +113,9 @@ function Copies:moving(r, cmd, key, list, class, act)
     local b = r:has_flag("b") and " b" or ""
     if class == M.READ then
         local res = act(self, r, cmd, key, list)
-        local missed = res == self.out or res:ok() and not res:hit()
-        if missed and not self.left and bring(self, key, b, list) then return act(self, r, cmd, key, list) end
+        if not self:tells(res) and not self.left and bring(self, key, b, list) then
+            return self:look_everywhere(r, cmd, key, list, act) -- also where it is still if that was too slow
+        end
         return res
     end
     local _, lock

@@ -32,6 +32,7 @@ local function compare(t, x, key, b)
         local gone = t:try(M.remove_key(key, b), x)
         return gone and gone:ok()
     end
+    if #list == 1 then return true end -- there is no other copy
     for _, y in ipairs(list) do
         if y ~= x and t:clean(y) then source = y break end
     end

@@ -21,7 +21,8 @@ local function word(t, r, code)
 end
 
 function M.miss(t, r)
-    t.replies.miss(t.out, r)
+    if not t.said then t.replies.miss(t.out, r) end -- once a request: it can't be said again
+    t.said = true
     return t.out
 end
 

@@ -126,14 +126,15 @@ function Copies:has_left()
     return self.left
 end
 
-local function missed(t, res) return res == t.out or res:ok() and not res:hit() end
+-- is this the answer to a read that found the key, or a wrong request?
+function Copies:tells(res) return res ~= self.out and (not res:ok() or res:hit()) end
 
--- others may write in either ring: the new one has what was written last, the old one what was not moved yet, and the new
--- one again what was moved in between
-local function look_everywhere(t, r, cmd, key, list, act)
-    local res = act(t, r, cmd, key, list)
-    if missed(t, res) then res = act(t, r, cmd, key, t.before) end
-    if missed(t, res) then res = act(t, r, cmd, key, list) end
+-- a read while others may write in either ring: the new one has what was written last, the old one what was not moved yet,
+-- and the new one again what was moved in between
+function Copies:look_everywhere(r, cmd, key, list, act)
+    local res = act(self, r, cmd, key, list)
+    if not self:tells(res) then res = act(self, r, cmd, key, self.before) end
+    if not self:tells(res) then res = act(self, r, cmd, key, list) end
     return res
 end
 
@@ -153,7 +154,7 @@ function Copies:serve(r, cmd, key, class, act)
         local list, res = self:place(key, class == M.READ), nil
         if not list then return M.unreachable(self, r, cmd) end
         if list.unknown then res = behind(self, r, cmd, key, act)
-        elseif self.pending then res = look_everywhere(self, r, cmd, key, list, act)
+        elseif self.pending then res = self:look_everywhere(r, cmd, key, list, act)
         elseif self.old then res = self:moving(r, cmd, key, list, class, act)
         else res = act(self, r, cmd, key, list) end
         if not self.left then return res end

@@ -6,11 +6,15 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod controls;
+mod held;
+mod in_turn;
+
 use memcached_injector::controller::ring_change::{Change, Held, Proxy, Step, step};
 use memcached_injector::routing::library;
 use memcached_injector::topology::change::{InForce, Shape};
 use testbed::bed::Bed;
-use testbed::checker::{Misses, check};
+use testbed::checker::Misses;
 use testbed::fault::Fault;
 use testbed::history::{History, Plan, record};
 use testbed::random::{self, Random};
@@ -197,55 +201,6 @@ fn another_driver_goes_on_where_one_died() {
     assert_kept(test, &bed, &history, &story);
 }
 
-/// Its configuration lists three servers for two more seconds: the driver names it, and waits.
-#[test]
-fn a_late_proxy_holds_the_change_and_is_named() {
-    let (test, layout) = ("ring_change::a_late_proxy_holds_the_change_and_is_named", two_copies());
-    let bed = filled(&layout, &library::library().text);
-    let addresses = |proxy: usize| -> Vec<_> { (0..5).map(|x| bed.relay(proxy, x).unwrap().address()).collect() };
-    let short = Layout { servers: 3, ..layout.clone() };
-    bed.proxies()[2].configure(&short.config(&addresses(2)[..3], None)).unwrap();
-    bed.proxies()[2].wait_log("epoch 1, servers 3").unwrap();
-    let change = change(&bed, &layout, shape(5, 2));
-    let (history, story) = record(&plan(random::seed(), &bed), || {
-        let until = Instant::now() + Duration::from_secs(2);
-        let named = Held::Unprepared(vec!["shop/web-2 (knows 3 of 5)".to_owned()]);
-        thread::sleep(Duration::from_millis(500)); // it has said by then what it knows
-        while Instant::now() < until {
-            assert_eq!(one_step(&change), Err(named.clone()));
-        }
-        bed.proxies()[2].configure(&layout.config(&addresses(2), None)).unwrap();
-        drive(&change)
-    });
-    assert!(story.iter().any(|line| line.contains("Finished")), "{story:#?}");
-    assert_kept(test, &bed, &history, &story);
-}
-
-/// The library before rings, and a configuration of its format, beside proxies of this build: as one memcached, and the driver
-/// changes nothing before that pod is gone.
-#[test]
-fn a_library_that_knows_no_rings_runs_beside_and_holds_the_change_by_name() {
-    let test = "ring_change::a_library_that_knows_no_rings_runs_beside_and_holds_the_change_by_name";
-    let layout = two_copies();
-    let bed = filled(&layout, &library::library().text);
-    let addresses: Vec<_> = bed.servers()[..3].iter().map(testbed::parts::memcached::Server::address).collect();
-    let config = Layout { servers: 3, ..layout.clone() }.config(&addresses, None);
-    let lines = config.replace("format = 2", "format = 1");
-    let old: Vec<&str> =
-        lines.lines().filter(|line| !line.contains("copies_by") && !line.starts_with("  servers")).collect();
-    let old = testbed::parts::proxy::Proxy::start(include_str!("library-before-rings.txt"), &old.join("\n")).unwrap();
-    let mut change = change(&bed, &layout, shape(5, 2));
-    change.proxies.push(Proxy { id: old.id(), name: "shop/old-0".to_owned(), reads_rings: false });
-    let mut plan = plan(random::seed(), &bed);
-    plan.proxies.push(old.address());
-    let (history, held) = record(&plan, || {
-        thread::sleep(Duration::from_secs(2)); // the length of the traffic
-        one_step(&change)
-    });
-    assert_eq!(held, Err(Held::Unaware(vec!["shop/old-0".to_owned()])));
-    assert_kept(test, &bed, &history, &[]);
-}
-
 /// Changes one after the other, among shapes that a seed chooses, on the hot keys alone.
 fn storm(bed: &Bed, layout: &Layout, seed: u64, length: Duration) -> Vec<String> {
     let shapes = [shape(3, 1), shape(5, 1), shape(5, 2), shape(3, 2), shape(3, 3), shape(4, 2)];
@@ -263,38 +218,4 @@ fn a_storm_of_changes_on_hot_keys_shows_nothing_old() {
     let seed = random::seed();
     let (history, story) = record(&plan(seed, &bed), || storm(&bed, &layout, seed, rerun::storm_length()));
     assert_kept(test, &bed, &history, &story);
-}
-
-/// The test's own control: proxies that turn as soon as they see the ring.
-#[test]
-fn turning_without_waiting_out_the_lease_is_caught() {
-    let text = &library::library().text;
-    let (wait, none) = ("at_once and start or start+FORCE", "start");
-    assert!(text.contains(wait), "this mutant no longer fits the library: break the rule anew");
-    let layout = two_copies();
-    let seed = random::seed();
-    let caught = (seed..seed + 6).any(|seed| {
-        let bed = filled(&layout, &text.replace(wait, none));
-        let mut plan = plan(seed, &bed);
-        plan.pause = Duration::ZERO;
-        let (history, _) = record(&plan, || storm(&bed, &layout, seed, Duration::from_secs(10)));
-        check(&history, Misses::Never).is_err()
-    });
-    assert!(caught, "the checker did not notice");
-}
-
-/// And a change that is called finished though nothing was moved.
-#[test]
-fn finishing_without_a_sweep_loses_keys() {
-    let layout = Layout::sharded().growing();
-    let bed = filled(&layout, &library::library().text);
-    let publish = |ring: &str| {
-        for server in &bed.servers()[..3] {
-            assert!(server.client().set("__mcp:v", ring.as_bytes(), 0, 0).unwrap());
-        }
-    };
-    publish("2 5 1 3 1");
-    publish("3 5 1 0 0");
-    let lost = missing(&bed, 0);
-    assert!(lost > UNTOUCHED / 10, "only {lost} of {UNTOUCHED} keys are missing");
 }
