@@ -371,7 +371,8 @@ t.replies.words[code](t.out,r)
 return t.out
 end
 function M.miss(t,r)
-t.replies.miss(t.out,r)
+if not t.said then t.replies.miss(t.out,r)end
+t.said=true
 return t.out
 end
 function M.unreachable(t,r,cmd)
@@ -528,6 +529,7 @@ return t
 end
 local function reset(t)
 local used=t.used
+t.spent,t.said=false,false
 for x=1,#used do used[x]=0 end
 if t.hurt then t.dead,t.tries,t.hurt,t.missed={},{},nil,nil end
 end
@@ -774,7 +776,7 @@ function Copies:leave(wrote)
 local V=self.memory
 if wrote and self.missed then self:in_force()end
 local now=self.now
-if now>=V.early and(V.reading==0 or now - V.asked>1000)then self:renew()end
+if now>=V.early and not self.spent and(V.reading==0 or now - V.asked>1000)then self:renew()end
 if V.tends>0 then self:tend()end
 end
 local function leader(servers,list,dead,field)
@@ -925,11 +927,11 @@ if self.ring==V.ring and not V.next then return false end
 self.left=(V.next or V.ring).place~=self.ring.place
 return self.left
 end
-local function missed(t,res)return res==t.out or res:ok()and not res:hit()end
-local function look_everywhere(t,r,cmd,key,list,act)
-local res=act(t,r,cmd,key,list)
-if missed(t,res)then res=act(t,r,cmd,key,t.before)end
-if missed(t,res)then res=act(t,r,cmd,key,list)end
+function Copies:tells(res)return res~=self.out and(not res:ok()or res:hit())end
+function Copies:look_everywhere(r,cmd,key,list,act)
+local res=act(self,r,cmd,key,list)
+if not self:tells(res)then res=act(self,r,cmd,key,self.before)end
+if not self:tells(res)then res=act(self,r,cmd,key,list)end
 return res
 end
 local function behind(t,r,cmd,key,act)
@@ -945,7 +947,7 @@ self.left=false
 local list,res=self:place(key,class==M.READ),nil
 if not list then return M.unreachable(self,r,cmd)end
 if list.unknown then res=behind(self,r,cmd,key,act)
-elseif self.pending then res=look_everywhere(self,r,cmd,key,list,act)
+elseif self.pending then res=self:look_everywhere(r,cmd,key,list,act)
 elseif self.old then res=self:moving(r,cmd,key,list,class,act)
 else res=act(self,r,cmd,key,list)end
 if not self.left then return res end
@@ -961,6 +963,7 @@ local LOCK<const> ="__mcp:m:"
 local SECONDS<const> =5
 local STEAL<const> =1.5*M.DELTA
 local PAUSE<const> =0.008
+local TRIES<const> =2
 local function take(t,key,p)
 local name,id=LOCK .. format("%x",M.hash(key)),M.new_id()
 local q=M.request(format("mg %s c N%d E%s",name,SECONDS,id))
@@ -1013,37 +1016,44 @@ return res:ok()and res:code()==mcp.MCMC_CODE_OK
 end
 local function move(t,key,b,p,list,from,lock)
 local item=M.item(t:try(M.ask_item(key,b),from))
-if not item or mono()- lock.start>M.DELTA then return end
+if not item then return false end
+if mono()- lock.start>M.DELTA then return true end
 local put=M.place_item(key,b,item," ME")
 local done=t:try(put,p)
-if not done or not done:ok()or done:code()~=mcp.MCMC_CODE_OK then return end
+if not done or not done:ok()or done:code()~=mcp.MCMC_CODE_OK then return false end
+local others={}
 for _,x in ipairs(list)do
-if x~=p and x~=from and not t.dead[x]then t:send(put,x)end
+if x~=p and x~=from then others[#others+1]=x end
 end
-t:wait()
+if#others>0 then t:all(put,others,nil,key,b)end
 if confirm(t,key,b,item.id,from,list)==false then
 t:all(M.remove_id(key,b,item.id),list,from)
 end
+return false
 end
 local function bring(t,key,b,list,keep)
 local p=t:lead(list)
 if not p then return false end
 local from,here=source(t,key,b,p)
 if not from and not keep then return here end
+for try=1,TRIES do
 local lock=take(t,key,p)
-if not lock then return here end
-if keep or from then from,here=source(t,key,b,p)end
-if from then move(t,key,b,p,list,from,lock)end
-if keep then return true,lock end
+if not lock then return true end
+from=source(t,key,b,p)
+local late=from and move(t,key,b,p,list,from,lock)
+if keep and(not late or try==TRIES)then return true,lock end
 release(t,lock)
+if not late then break end
+end
 return true
 end
 function Copies:moving(r,cmd,key,list,class,act)
 local b=r:has_flag("b")and" b"or""
 if class==M.READ then
 local res=act(self,r,cmd,key,list)
-local missed=res==self.out or res:ok()and not res:hit()
-if missed and not self.left and bring(self,key,b,list)then return act(self,r,cmd,key,list)end
+if not self:tells(res)and not self.left and bring(self,key,b,list)then
+return self:look_everywhere(r,cmd,key,list,act)
+end
 return res
 end
 local _,lock
@@ -1141,6 +1151,7 @@ if not holds then
 local gone=t:try(M.remove_key(key,b),x)
 return gone and gone:ok()
 end
+if#list==1 then return true end
 for _,y in ipairs(list)do
 if y~=x and t:clean(y)then source=y break end
 end
@@ -1571,8 +1582,12 @@ local function read(t,r,cmd,key,list)
 if#list==1 then return M.coherent[M.READ](t,r,cmd,key,list)end
 local rctx,tickets,miss=t.rctx,{},nil
 for i=1,#list do tickets[i]=t:send(r,list[i])end
-t.queued=0
+if t.memory.steady then
+t.queued,t.spent=0,true
 rctx:wait_cond(1,GOOD)
+else
+t:wait()
+end
 for i=1,#list do
 local res,kind=rctx:result(tickets[i])
 if kind==mcp.RES_GOOD then return res end
@@ -1651,7 +1666,10 @@ for _,role in ipairs({"cmd","put","again","drop","last"})do t.near[role]=fgen:ne
 for _,role in ipairs({"cmd","fetch","back","check"})do t.far[role]=fgen:new_handle(far)end
 fgen:ready({n="failover",u=1,f=function(rctx)
 local mine=setmetatable({rctx=rctx,out=rctx:response_new()},{__index=t})
-return function(r)return answer(mine,r,ttl)end
+return function(r)
+mine.said=false
+return answer(mine,r,ttl)
+end
 end})
 return fgen
 end

@@ -8,6 +8,7 @@
 #![allow(clippy::expect_used, clippy::panic)] // how a test stops
 
 mod protocol;
+mod ring;
 mod spec;
 
 use protocol::{Cluster, Kind::*, Rules};
