@@ -640,7 +640,8 @@ return all[place]
 end})
 M.floor(V,M.ring(conf.epoch,conf.servers,conf.copies_by=="mode"and 0 or conf.copies,0,0))
 V.valid,V.tell=0,0
-return{memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders}
+return{memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders,
+several=conf.mode=="replicated"}
 end
 function Copies:change(rec,dirty)
 local V=self.memory
@@ -702,6 +703,9 @@ if res and res:ok()then
 answers=answers+1
 local cas,text=string.match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
 seen[y]={cas=cas,view=M.parse_view(text or"")}
+elseif not self:counts()then
+local failed=tickets[y]and self.rctx:result(tickets[y])
+if failed and failed:elapsed()>=M.TIMEOUT*800000 then self.dead[y],self.hurt=true,true end
 end
 end
 return seen,answers
@@ -1080,13 +1084,13 @@ if y~=x and not t.dead[y]then t:send(q,y)end
 end
 t:wait()
 end
-local function counts(V)
-local ring=V.next or V.ring
-return ring.R~=1 or ring.before
+function Copies:counts()
+local ring=self.memory.next or self.memory.ring
+return ring.R>1 or ring.R==0 and self.several or ring.before
 end
 function Copies:lose(x)
 local V=self.V
-local rec=V and counts(V)and self.servers[x]
+local rec=V and self:counts()and self.servers[x]
 if not rec then return end
 rec.back=nil
 if rec.lost and not rec.ready then return end
@@ -1105,7 +1109,7 @@ end
 end
 function Copies:owe(x,key,b)
 local V=self.V
-local rec=V and counts(V)and self.servers[x]
+local rec=V and self:counts()and self.servers[x]
 if not rec then return end
 self:lose(x)
 local name=key .. b

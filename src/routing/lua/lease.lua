@@ -63,7 +63,8 @@ function M.view(conf)
     end })
     M.floor(V, M.ring(conf.epoch, conf.servers, conf.copies_by == "mode" and 0 or conf.copies, 0, 0))
     V.valid, V.tell = 0, 0
-    return { memory = V, V = conf.consistency == "coherent" and V or nil, servers = servers, q = watched(conf.replicas), knows = knows, orders = orders }
+    return { memory = V, V = conf.consistency == "coherent" and V or nil, servers = servers, q = watched(conf.replicas), knows = knows, orders = orders,
+        several = conf.mode == "replicated" }
 end
 
 -- server `rec` is seen, or was made, dirty or clean
@@ -135,6 +136,10 @@ function Copies:read_view()
             answers = answers + 1
             local cas, text = string.match(res:hit() and res:raw_string() or "", "^VA %d+ c(%d+)\r\n(.*)\r\n$")
             seen[y] = { cas = cas, view = M.parse_view(text or "") }
+        elseif not self:counts() then
+            local failed = tickets[y] and self.rctx:result(tickets[y])
+            -- it hangs: with one copy there is nobody else to ask, so this request need not find out again
+            if failed and failed:elapsed() >= M.TIMEOUT * 800000 then self.dead[y], self.hurt = true, true end
         end
     end
     return seen, answers

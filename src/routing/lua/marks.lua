@@ -25,15 +25,15 @@ local function post(t, x, owner)
 end
 
 -- can anybody have a newer item than x has? Not while a key is on one server only.
-local function counts(V)
-    local ring = V.next or V.ring
-    return ring.R ~= 1 or ring.before
+function Copies:counts()
+    local ring = self.memory.next or self.memory.ring
+    return ring.R > 1 or ring.R == 0 and self.several or ring.before
 end
 
 -- x did not answer. From now on this proxy owns a mark; others stop trusting x within a lease.
 function Copies:lose(x)
     local V = self.V
-    local rec = V and counts(V) and self.servers[x]
+    local rec = V and self:counts() and self.servers[x]
     if not rec then return end
     rec.back = nil
     if rec.lost and not rec.ready then return end
@@ -54,7 +54,7 @@ end
 -- x has missed a write of this key
 function Copies:owe(x, key, b)
     local V = self.V
-    local rec = V and counts(V) and self.servers[x]
+    local rec = V and self:counts() and self.servers[x]
     if not rec then return end
     self:lose(x)
     local name = key .. b
