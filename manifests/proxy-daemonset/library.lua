@@ -750,7 +750,7 @@ if now_dirty~=rec.dirty then self:change(rec,now_dirty)
 elseif ran_out and not quiet and rank[name]then
 self:change(rec,now_dirty)
 rec.was=not now_dirty
-elseif ran_out and rec.lost and not rec.ready and not rank[name]then
+elseif ran_out and rec.lost and not rec.ready and not rank[name]and answers*2>#self.q then
 self:change(rec,true)
 rec.was=false
 end

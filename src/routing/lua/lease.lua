@@ -190,7 +190,8 @@ function Copies:renew()
         elseif ran_out and not quiet and rank[name] then -- it may have changed twice while nobody looked
             self:change(rec, now_dirty)
             rec.was = not now_dirty
-        elseif ran_out and rec.lost and not rec.ready and not rank[name] then -- a controller took it for dead and compared
+        elseif ran_out and rec.lost and not rec.ready and not rank[name] and answers * 2 > #self.q then
+            -- its mark was taken away: a controller took this proxy for dead and compared
             self:change(rec, true)
             rec.was = false
         end
