@@ -240,6 +240,7 @@ impl Metrics {
             "Cache pods whose gate memcached.io/synced was opened by the bound",
             self.resync_overdue.clone(),
         );
+        drop(self.resyncs.get_or_create(&ResultLabels { result: "ok" })); // 0 is a statement too
         r.register("resyncs", "Refills of a cache server, by result", self.resyncs.clone());
         r.register("resync_items", "Items put on cache servers by refills", self.resync_items.clone());
         r.register_with_unit(

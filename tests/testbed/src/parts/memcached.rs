@@ -94,10 +94,16 @@ impl Server {
     /// SIGSTOP: connections stay and new ones are accepted by the kernel, but nothing is answered. Undone when the guard is dropped.
     ///
     /// # Errors
-    /// When the signal cannot be sent.
+    /// When the signal cannot be sent, or a thread runs on.
     pub fn freeze(&self) -> Result<Frozen<'_>> {
         self.process().signal(Signal::STOP)?;
-        Ok(Frozen { server: self })
+        let frozen = Frozen { server: self };
+        // A thread that runs on another core when the signal comes may answer one more request.
+        wait::until("the server's threads to stand still", Duration::from_secs(5), || {
+            let running = running_threads(self.pid());
+            Ok(if running == 0 { Look::Ready(()) } else { Look::NotYet(format!("{running} run")) })
+        })?;
+        Ok(frozen)
     }
 
     /// Kills it if it still runs and starts it again on the same port, empty.
@@ -200,6 +206,14 @@ pub struct Frozen<'a> {
 impl Frozen<'_> {
     /// Lets the server go on, as dropping the guard does.
     pub fn thaw(self) {}
+}
+
+/// Threads of a process that are not stopped; none when it has ended.
+fn running_threads(pid: u32) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    // "pid (name) state ...", where the name may hold anything.
+    stats.filter(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['T', 't', 'Z', 'X']))).count()
 }
 
 impl Drop for Frozen<'_> {
