@@ -2,6 +2,7 @@
 local M={}
 M.TIMEOUT=0.14
 M.LEASE,M.GRACE,M.HEAD,M.DELTA=65,25,15,40
+M.TOO_OLD="memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
 memcached_proxy=memcached_proxy or{}
 do
 local OLDEST<const>,NEWEST<const> =1,2
@@ -140,14 +141,15 @@ local function watch(path)
 local text,err=slurp(path)
 if(text or err)==state.seen then return end
 state.seen=text or err
-if text and text~=state.good then
-local conf
-conf,err=M.read(text)
-if conf then return mcp.schedule_config_reload()end
+if text~=state.good then mcp.schedule_config_reload()end
 end
-if err then refuse(path,err)end
+local REFUSED<const> =1
+function M.count(made)
+if made.refused then mcp.stat(REFUSED,made.refused)end
 end
 function M.load(path,make)
+if not mcp.add_stat then error(M.TOO_OLD,0)end
+mcp.add_stat(REFUSED,"config_refused")
 local text,err=slurp(path)
 local made,conf
 if text then
@@ -161,6 +163,7 @@ elseif state.good then
 refuse(path,err)
 made,err=attempt(state.good,make)
 if not made then error(err,0)end
+made.refused=1
 else
 error("memcached-proxy: refused ".. path ..": ".. tostring(err).."; nothing to serve, so not starting",0)
 end
@@ -519,6 +522,7 @@ end
 end
 local function context(rctx,fixed)
 local t={rctx=rctx,out=rctx:response_new(),dead={},tries={},used={},queued=0}
+if not t.out.raw_string then error(M.TOO_OLD,0)end
 for name,value in pairs(fixed)do t[name]=value end
 for x=1,#fixed.H do t.used[x]=0 end
 return t
@@ -1817,6 +1821,7 @@ return{conf=conf,pools=made,near=near}
 end
 function mcp_config_pools()return M.load(mcp.start_arg,pools)end
 function mcp_config_routes(made)
+M.count(made)
 local conf=made.conf
 local commands=conf.consistency=="fastest"and M.fastest or M.coherent
 local route=M.copies(made.pools,commands,conf.mode,M.view(conf))
