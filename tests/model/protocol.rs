@@ -53,6 +53,18 @@ pub(crate) enum Kind {
     Delete,
 }
 
+impl Kind {
+    /// What the specification calls it.
+    pub(crate) fn op(self) -> Op {
+        match self {
+            Kind::Get => Op::Get,
+            Kind::Set(value) => Op::Set(value),
+            Kind::Incr => Op::Incr,
+            Kind::Delete => Op::Delete,
+        }
+    }
+}
+
 pub(crate) struct Cluster {
     pub(crate) servers: usize,
     pub(crate) scripts: [[Kind; 2]; 2],

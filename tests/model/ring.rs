@@ -6,7 +6,7 @@ use stateright::semantics::{ConsistencyTester, LinearizabilityTester};
 use stateright::{Checker, Model, Property};
 
 use crate::protocol::Kind;
-use crate::spec::{Key, Op, Ret};
+use crate::spec::{Key, Ret};
 
 const OLD: usize = 0;
 const NEW: usize = 1;
@@ -148,13 +148,7 @@ impl Change {
         let proxy = &mut state.proxies[p];
         let kind = self.script[p][proxy.next];
         proxy.next += 1;
-        let op = match kind {
-            Kind::Get => Op::Get,
-            Kind::Set(value) => Op::Set(value),
-            Kind::Incr => Op::Incr,
-            Kind::Delete => Op::Delete,
-        };
-        state.history.on_invoke(p, op).expect("one operation at a time");
+        state.history.on_invoke(p, kind.op()).expect("one operation at a time");
         let step = match (proxy.phase, kind) {
             (Phase::Before, _) => Step::InOldRing,
             (Phase::Pending, _) if self.rules.look_everywhere => Step::Everywhere(0),

@@ -9,13 +9,7 @@ use super::*;
 impl Cluster {
     fn begin(&self, state: &mut State, p: usize) {
         let kind = self.scripts[p][state.proxies[p].next];
-        let op = match kind {
-            Kind::Get => Op::Get,
-            Kind::Set(value) => Op::Set(value),
-            Kind::Incr => Op::Incr,
-            Kind::Delete => Op::Delete,
-        };
-        state.history.on_invoke(p, op).expect("one operation at a time");
+        state.history.on_invoke(p, kind.op()).expect("one operation at a time");
         let proxy = &mut state.proxies[p];
         proxy.next += 1;
         proxy.op = Some(Running {
