@@ -147,8 +147,21 @@ impl Client {
     /// As [`Client::get`].
     pub fn post_json(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
         let (status, text) = self.post(path, "application/json", body.to_string().as_bytes())?;
-        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+        Ok((status, json_or_text(text)))
     }
+
+    /// GET; an answer that is not JSON comes back as a JSON string.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn get_json(&self, path: &str) -> Result<(u16, Value)> {
+        let (status, text) = self.get(path)?;
+        Ok((status, json_or_text(text)))
+    }
+}
+
+fn json_or_text(text: String) -> Value {
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
 fn base_config() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {

@@ -19,6 +19,8 @@ fn two_control_planes_run_at_once_and_fake_nodes_run_pods() {
     first.kubectl_text(["create", "namespace", "only-here"]).unwrap();
     assert_eq!(first.get("/api/v1/namespaces/only-here").unwrap().0, 200);
     assert_eq!(second.get("/api/v1/namespaces/only-here").unwrap().0, 404);
+    // Not a Status but plain text, as for a moment after its CustomResourceDefinition was created.
+    first.wait_for("an unknown kind", "/apis/example.com/v1/unknown", BOUND, |list| list.is_null()).unwrap();
 
     let _kwok = Kwok::start(&second, 3).unwrap();
     let pod = json!({
