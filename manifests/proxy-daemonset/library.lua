@@ -684,18 +684,20 @@ local condition=member.cas and" C".. member.cas or" ME"
 self:send(M.request(format("ms %s %d%s",M.VIEW,#text,condition),text .."\r\n"),y)
 end
 end
-local now=mono()
-if now>=V.tell then
+self:wait()
+end
+function Copies:tell()
+local V,now=self.memory,mono()
+if now<V.tell then return end
 V.tell=now+TELL
 local text=format("%d %d",self.knows,V.ring.epoch)
 local q=M.request(format("ms %s%s %d T%d",M.REGISTER,V.name,#text,TOLD),text .."\r\n")
 for _,y in ipairs(self.q)do self:send(q,y)end
 end
-self:wait()
-end
 function Copies:read_view()
 local tickets,seen,answers={},{},0
 for _,y in ipairs(self.q)do tickets[y]=self:send(M.request("mg ".. M.VIEW .." v c"),y)end
+self:tell()
 self:wait()
 for _,y in ipairs(self.q)do
 local res=self:got(tickets[y])

@@ -12,9 +12,9 @@ use crate::bed::PORT;
 /// Waits for SIGTERM, then writes once more, late: what an app does that flushes at shutdown.
 const WAIT_AND_WRITE: &str = r#"trap 'sleep 2; printf "set bye-$HOSTNAME 0 0 3\r\nbye\r\nquit\r\n" | nc 127.0.0.1 11211; exit 0' TERM
 while :; do sleep 1000 & wait $!; done"#;
-/// Succeeds only if the cache answers at its very first try.
-pub(crate) const USE_CACHE: &str =
-    r#"printf "set boot-$HOSTNAME 0 0 2\r\nup\r\nget boot-$HOSTNAME\r\nquit\r\n" | nc 127.0.0.1 11211 | grep -q ^up"#;
+/// Succeeds only if the cache answers at its very first try. What it said is the container's last message.
+pub(crate) const USE_CACHE: &str = r#"said=$(printf "set boot-$HOSTNAME 0 0 2\r\nup\r\nget boot-$HOSTNAME\r\nquit\r\n" | nc 127.0.0.1 11211 2>&1)
+echo "$said" > /dev/termination-log; echo "$said" | grep -q ^up"#;
 
 /// A container that Pod Security `restricted` admits.
 pub(crate) fn container(name: &str, script: &str) -> Value {

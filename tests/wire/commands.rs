@@ -1,6 +1,14 @@
 //! In every mode each command answers as one plain memcached does, byte for byte.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use crate::proxy::{Client, Layout, Proxy, Server, servers};
+
+/// A proxy says every 3 s what it knows; this long it says so twice.
+const SAYS_TWICE: Duration = Duration::from_secs(4);
+/// Longer than a view is good for.
+const RUNS_OUT: Duration = Duration::from_millis(100);
 
 /// A conversation with one memcached. `#` in an answer stands for a cas id, which is the server's to choose.
 const CONVERSATION: &[(&str, &str)] = &[
@@ -195,5 +203,24 @@ fn no_mode_leaks_a_global() {
         proxy.configure(&layout.config(&servers, 2));
         proxy.wait_log("epoch 2, ", 1);
         proxy.client().ask("set k 0 0 1\r\nx\r\nget k\r\n", "STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n");
+    }
+}
+
+/// A proxy that has just started reads the view of the cluster first, and every few seconds it says on the servers what it
+/// knows: what was sent after a write must not pass it meanwhile.
+#[test]
+fn nothing_passes_a_write_while_the_proxy_looks_after_itself() {
+    for (layout, count) in [(Layout::sharded(), 3), (Layout::replicated(3), 3), (Layout::replicated(2), 3)] {
+        let servers = servers(count);
+        let proxy = Proxy::start(&layout.config(&servers, 1));
+        let (start, mut client) = (Instant::now(), proxy.client());
+        let mut number = 0;
+        while start.elapsed() < SAYS_TWICE {
+            number += 1;
+            let (value, key) = (format!("{number:06}"), format!("p{}", number % 7));
+            let answer = client.text(format!("set {key} 0 0 6\r\n{value}\r\nget {key}\r\n"));
+            assert_eq!(answer, format!("STORED\r\nVALUE {key} 0 6\r\n{value}\r\nEND\r\n"), "write {number}");
+            thread::sleep(RUNS_OUT); // so that each finds that the view ran out
+        }
     }
 }

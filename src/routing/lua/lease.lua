@@ -115,20 +115,24 @@ function Copies:correct(seen, known)
             self:send(M.request(format("ms %s %d%s", M.VIEW, #text, condition), text .. "\r\n"), y)
         end
     end
-    local now = mono()
-    if now >= V.tell then
-        V.tell = now + TELL
-        local text = format("%d %d", self.knows, V.ring.epoch)
-        local q = M.request(format("ms %s%s %d T%d", M.REGISTER, V.name, #text, TOLD), text .. "\r\n")
-        for _, y in ipairs(self.q) do self:send(q, y) end
-    end
     self:wait()
+end
+
+-- says on Q, now and then, what this proxy knows; `read_view` waits for it
+function Copies:tell()
+    local V, now = self.memory, mono()
+    if now < V.tell then return end
+    V.tell = now + TELL
+    local text = format("%d %d", self.knows, V.ring.epoch)
+    local q = M.request(format("ms %s%s %d T%d", M.REGISTER, V.name, #text, TOLD), text .. "\r\n")
+    for _, y in ipairs(self.q) do self:send(q, y) end
 end
 
 -- reads the view from Q -> by member { cas, view }, how many answered
 function Copies:read_view()
     local tickets, seen, answers = {}, {}, 0
     for _, y in ipairs(self.q) do tickets[y] = self:send(M.request("mg " .. M.VIEW .. " v c"), y) end
+    self:tell() -- in the same wait: with one of its own, what came after this request would pass it
     self:wait()
     for _, y in ipairs(self.q) do
         local res = self:got(tickets[y])

@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::{Client, Error};
 
 /// How many different error messages a tally keeps; all are counted.
 const KEPT_MESSAGES: usize = 8;
+/// An operation that takes longer is kept with its moment, so that it can be laid beside what else was logged then.
+const SLOW: Duration = Duration::from_millis(300);
+/// How many of them a tally keeps: the first ones.
+const KEPT_SLOW: usize = 16;
 /// One of this many operations of mixed traffic is a write: a cache is mostly read.
 const WRITE_ONE_OF: u64 = 10;
 
@@ -32,6 +36,8 @@ pub struct Tally {
     pub errors: u64,
     /// The slowest operation.
     pub slowest: Duration,
+    /// The first few operations that took longer than 300 ms: when they began (UTC), what they were, how long they took.
+    pub slow: Vec<String>,
     /// The first few different refusals and errors and how often each came.
     pub messages: BTreeMap<String, u64>,
 }
@@ -47,6 +53,8 @@ impl Tally {
         self.refused += other.refused;
         self.errors += other.errors;
         self.slowest = self.slowest.max(other.slowest);
+        let room = KEPT_SLOW.saturating_sub(self.slow.len());
+        self.slow.extend(other.slow.into_iter().take(room));
         for (message, count) in other.messages {
             *self.messages.entry(message).or_default() += count;
         }
@@ -161,7 +169,7 @@ impl Workload {
         self.next_version += 1;
         let version = self.next_version;
         let (name, value) = (self.key(key), self.value(key, version));
-        let outcome = timed(tally, || self.client.set(&name, &value, 0, 0));
+        let outcome = timed(tally, "set", &name, || self.client.set(&name, &value, 0, 0));
         // A write without a clear answer may or may not have happened.
         self.stored[key] = None;
         match outcome {
@@ -186,7 +194,7 @@ impl Workload {
             return;
         };
         let name = self.key(key);
-        let outcome: Result<_, Error> = timed(tally, || self.client.get(&name));
+        let outcome: Result<_, Error> = timed(tally, "get", &name, || self.client.get(&name));
         match outcome {
             Ok(Some(item)) if item.value == self.value(key, version) => tally.hits += 1,
             Ok(Some(_)) => tally.wrong += 1,
@@ -199,10 +207,21 @@ impl Workload {
     }
 }
 
-fn timed<T>(tally: &mut Tally, operation: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
+fn timed<T>(tally: &mut Tally, what: &str, key: &str, operation: impl FnOnce() -> T) -> T {
+    let (at, start) = (SystemTime::now(), Instant::now());
     let outcome = operation();
+    let took = start.elapsed();
     tally.operations += 1;
-    tally.slowest = tally.slowest.max(start.elapsed());
+    tally.slowest = tally.slowest.max(took);
+    if took > SLOW && tally.slow.len() < KEPT_SLOW {
+        tally.slow.push(format!("{} {what} {key}: {} ms", time_of_day(at), took.as_millis()));
+    }
     outcome
+}
+
+/// `HH:MM:SS.mmm`, UTC, as the logs of Kubernetes have it.
+fn time_of_day(at: SystemTime) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs() % 86_400;
+    format!("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, since.subsec_millis())
 }
