@@ -112,33 +112,52 @@ fn empty(service: &str, name: String, family: &str, port_name: &str, port: u16) 
     }
 }
 
-/// Writes what differs. A slice that is not wanted any more is emptied, not deleted: no right to delete is needed.
+/// Writes what differs.
 async fn write(
     api: &Api<EndpointSlice>,
     store: &Store<EndpointSlice>,
-    mut wanted: BTreeMap<String, EndpointSlice>,
+    wanted: BTreeMap<String, EndpointSlice>,
 ) -> anyhow::Result<()> {
-    for there in store.state() {
-        let mut slice = EndpointSlice::clone(&there);
+    let there: Vec<EndpointSlice> = store.state().iter().map(|slice| EndpointSlice::clone(slice)).collect();
+    for change in changes(there, wanted) {
+        let parameters = PostParams::default();
+        let (name, endpoints) = (change.slice.name_any(), addresses(&change.slice.endpoints));
+        tracing::info!(slice = name, ?endpoints, before = ?change.before, "the Service's endpoints change");
+        // With the resourceVersion that was seen: who was the leader a moment ago changes nothing.
+        let written = if change.before.is_some() {
+            tokio::time::timeout(LONGEST, api.replace(&name, &parameters, &change.slice)).await?
+        } else {
+            tokio::time::timeout(LONGEST, api.create(&parameters, &change.slice)).await?
+        };
+        unless_overtaken(written)?;
+    }
+    Ok(())
+}
+
+/// A slice to be written.
+struct Change {
+    slice: EndpointSlice,
+    /// Its addresses as they are; `None` where there is no such slice yet.
+    before: Option<Vec<String>>,
+}
+
+/// What differs, those that get endpoints before those that lose all: otherwise a port of the Service would have none in
+/// between. A slice that is not wanted any more is emptied, not deleted: no right to delete is needed.
+fn changes(there: Vec<EndpointSlice>, mut wanted: BTreeMap<String, EndpointSlice>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for mut slice in there {
         let new = wanted.remove(&slice.name_any());
         let (endpoints, ports) = new.map_or((Vec::new(), slice.ports.clone()), |new| (new.endpoints, new.ports));
         if slice.endpoints == endpoints && slice.ports == ports {
             continue;
         }
-        tracing::info!(slice = slice.name_any(), endpoints = ?addresses(&endpoints), before = ?addresses(&slice.endpoints), "the Service's endpoints change");
+        let before = addresses(&slice.endpoints).into_iter().map(str::to_owned).collect();
         (slice.endpoints, slice.ports) = (endpoints, ports);
-        // With the resourceVersion that was seen: who was the leader a moment ago changes nothing.
-        let parameters = PostParams::default();
-        let name = slice.name_any();
-        let replaced = tokio::time::timeout(LONGEST, api.replace(&name, &parameters, &slice)).await?;
-        unless_overtaken(replaced)?;
+        changes.push(Change { slice, before: Some(before) });
     }
-    for slice in wanted.into_values() {
-        tracing::info!(slice = slice.name_any(), endpoints = ?addresses(&slice.endpoints), "the Service gets endpoints");
-        let created = tokio::time::timeout(LONGEST, api.create(&PostParams::default(), &slice)).await?;
-        unless_overtaken(created)?;
-    }
-    Ok(())
+    changes.extend(wanted.into_values().map(|slice| Change { slice, before: None }));
+    changes.sort_by_key(|change| change.slice.endpoints.is_empty());
+    changes
 }
 
 /// Somebody wrote since the watch told us, we ourselves perhaps: it will tell, and then we look again.
@@ -183,6 +202,20 @@ mod tests {
             slice("injector-https-ipv4-8444", &["192.0.2.1"]),
         ];
         assert_eq!(told(&ready), expected);
+    }
+
+    /// Replicas with ports of their own have slices of their own.
+    #[test]
+    fn a_port_gets_new_endpoints_before_it_loses_the_old_ones() {
+        let at = |port: u16| -> SocketAddr { ([192, 0, 2, 1], port).into() };
+        let there: Vec<_> = slices("injector", &[at(1), at(3)]).into_values().collect();
+        let told: Vec<_> = changes(there, slices("injector", &[at(2), at(3)]))
+            .iter()
+            .map(|change| (change.slice.name_any(), change.slice.endpoints.len(), change.before.as_ref().map(Vec::len)))
+            .collect();
+        let expected =
+            [("injector-https-ipv4-2".to_owned(), 1, None), ("injector-https-ipv4-1".to_owned(), 0, Some(1))];
+        assert_eq!(told, expected);
     }
 
     #[test]
