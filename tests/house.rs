@@ -15,7 +15,8 @@ use files::{SourceFile, sources, tracked};
 use memcached_injector::manifest::Stream;
 use memcached_injector::names::annotation;
 use memcached_injector::namespace::Inject;
-use memcached_injector::routing::library;
+use memcached_injector::routing::{config, library};
+use memcached_injector::settings::Settings;
 use serde_json::{Value, json};
 
 /// What can be read in one sitting.
@@ -212,4 +213,19 @@ fn the_daemonset_has_the_library_of_this_build() {
         text == library::library().text,
         "{path} is not the library that src/routing/lua makes; write it anew: BLESS=1 cargo test -p memcached-injector --test house"
     );
+}
+
+/// A proxy of the DaemonSet begins as a sidecar of the same mode does, so that the leader can look after it.
+#[test]
+fn the_daemonset_begins_with_the_configuration_of_this_build() {
+    let path = "manifests/proxy-daemonset/daemonset.yaml";
+    let text = files::read(path).unwrap_or_else(|error| panic!("{error}"));
+    let stream = Stream::parse(&[(path, text.as_str())]).expect("the manifest is YAML");
+    let set = stream.documents().iter().find_map(|document| document.value()).expect("it has an object");
+    let metadata = &set["spec"]["template"]["metadata"];
+    let topology = memcached_injector::topology::built_in(&Settings::default());
+    let config = metadata["annotations"]["memcached.io/proxy-config"].as_str().expect("it has a configuration");
+    assert_eq!(config::follow(config, &topology).as_deref(), Ok(config));
+    assert!(config.contains(&format!("format = {},", config::FORMAT)), "{config}");
+    assert_eq!(metadata["labels"]["memcached.io/injected"], "true");
 }

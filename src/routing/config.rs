@@ -57,7 +57,13 @@ pub fn follow(current: &str, topology: &Topology) -> Result<String, NotFollowed>
     let mode = text("mode").and_then(ModeName::parse).ok_or(NotFollowed::Foreign("mode"))?;
     let cluster =
         text("cluster").and_then(|id| ClusterId::parse(id, "").ok()).ok_or(NotFollowed::Foreign("cluster"))?;
-    let backing = feasibility::backing(mode, &cluster, topology)?;
+    let (mode, backing) = match feasibility::backing(mode, &cluster, topology) {
+        // It was to be one copy; the cluster keeps several by now, and goes before.
+        Err(Infeasible::ImpossibleCopies { .. }) if mode == ModeName::Sharded => {
+            (ModeName::Replicated, feasibility::backing(ModeName::Replicated, &cluster, topology)?)
+        }
+        other => (mode, other?),
+    };
     let local_cache = field("local_cache");
     if local_cache.is_some() != (mode == ModeName::Failover) {
         return Err(NotFollowed::Foreign("local_cache"));
@@ -188,6 +194,20 @@ mod tests {
         assert_eq!(follow(&old, &topology), Ok(old));
         let new = follow(&render(&request(Mode::Sharded), &backing), &topology).unwrap();
         assert!(new.contains("servers = 3,") && new.contains("memcached-3."), "{new}");
+    }
+
+    /// Otherwise it would never learn of new servers, and no ring could change.
+    #[test]
+    fn a_sharded_pod_goes_by_a_cluster_that_declares_more_copies_by_now() {
+        let mut topology = built_in(&Settings::default());
+        let backing = feasibility::backing(ModeName::Sharded, &request(Mode::Sharded).cluster, &topology).unwrap();
+        let before = render(&request(Mode::Sharded), &backing);
+        topology.clusters.values_mut().next().unwrap().as_mut().unwrap().copies = Copies::Number(2);
+        let after = follow(&before, &topology).unwrap();
+        for line in ["mode = \"replicated\",", "copies = 2,", "copies_by = \"cluster\","] {
+            assert!(after.contains(line), "{after}");
+        }
+        assert_eq!(follow(&after, &topology), Ok(after.clone()));
     }
 
     #[test]
