@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum_server::tls_rustls::RustlsConfig;
 
-use super::files;
+use super::{duration, files};
 use crate::certificate::Lifetimes;
 use crate::controller::certificates::{Ageing, Files};
 use crate::controller::clusters::Clusters;
@@ -58,13 +58,13 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = CertificateSource::Own)]
     certificates: CertificateSource,
     /// Life of a CA that we make, such as 3650d; replaced when a third of it is left
-    #[arg(long, value_name = "TIME", value_parser = life, default_value = "3650d")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "3650d")]
     ca_life: Duration,
     /// Life of a serving certificate that we make, such as 365d; replaced when a third of it is left
-    #[arg(long, value_name = "TIME", value_parser = life, default_value = "365d")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "365d")]
     serving_life: Duration,
     /// How long a new CA is published before it is used, and used everywhere before the old one goes
-    #[arg(long, value_name = "TIME", value_parser = life, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
     ca_settle: Duration,
     /// Run without a cluster: no watches, no ConfigMaps; certificates from --tls-dir
     #[arg(long, requires = "tls_dir")]
@@ -88,14 +88,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "ITEMS", value_parser = clap::value_parser!(u64).range(100..), default_value_t = 100_000)]
     resync_items: u64,
     /// After that time a gate opens though the server is not whole, so that nothing waits for ever
-    #[arg(long, value_name = "TIME", value_parser = life, default_value = "5m")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "5m")]
     resync_bound: Duration,
     #[command(flatten)]
     settings: SettingsArgs,
 }
-
-/// A hundred years, in seconds; dates much later can't be written into a certificate.
-const LONGEST_LIFE: u64 = 100 * 365 * 86_400;
 
 /// A proxy that has marked a server waits for at most 60 s before it repairs it; then it has some seconds.
 const SILENCE: Duration = Duration::from_secs(75);
@@ -244,22 +241,6 @@ fn advertised(text: &str) -> Result<Advertised, String> {
         .parse()
         .map_err(|_| format!("{text:?} is no address such as 192.0.2.1, 192.0.2.1:8443 or [2001:db8::1]:8443"))?;
     Ok(Advertised { ip: address.ip(), port: Some(address.port()) })
-}
-
-/// A time as people write it: a number and s, m, h or d.
-fn life(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time such as 90s, 30m, 12h or 365d");
-    let unit = text.chars().next_back().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
-    let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= LONGEST_LIFE).ok_or_else(wrong)?;
-    Ok(Duration::from_secs(seconds))
 }
 
 fn wide(life: Duration) -> anyhow::Result<time::Duration> {

@@ -20,6 +20,7 @@ mod replicas;
 mod rights;
 mod ring;
 mod rotation;
+mod scale;
 mod topology;
 mod trust;
 mod upgrade;

@@ -3,6 +3,7 @@
 //! names that they have in a cluster.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::client::Client;
+use testbed::folder::workspace_root;
 use testbed::parts::injector::Injector;
 use testbed::parts::kubelet::{Host, Pod};
 use testbed::parts::memcached::Server;
@@ -19,7 +21,9 @@ use testbed::ports;
 use testbed::wait::{Look, until};
 
 use crate::bed::{BOUND, Bed, pod};
+use crate::documented::commands;
 use crate::fleet::{binary, metric, the_leader};
+use crate::scale::scale;
 
 const SET: &str = "/apis/apps/v1/namespaces/cache/statefulsets/memcached";
 /// Keys that clients write and read all the time, and keys that nobody touches while the ring changes.
@@ -40,11 +44,22 @@ fn kubectl(bed: &Bed, verb: &str, word: &str) {
     assert!(said.ok, "{}", said.err);
 }
 
-/// Waits until that many servers count.
-fn wait_for_ring(bed: &Bed, replicas: &[Injector], servers: u64) -> u64 {
-    let set = bed.control_plane.wait_for("the ring to change", SET, CHANGE, |set| ring(set).1 == servers);
-    let logs = || replicas.iter().map(|replica| replica.process().tail()).collect::<Vec<_>>().join("\n");
-    ring(&set.unwrap_or_else(|error| panic!("{error:#}\n{}", logs()))).0
+/// The command as docs/operations.md has it; the new ring's epoch.
+fn scale_to(bed: &Bed, servers: &str) -> u64 {
+    let text = fs::read_to_string(workspace_root().join("docs/operations.md")).unwrap();
+    let documented = commands(&text).into_iter().find(|command| {
+        command.starts_with("memcached-injector scale ") && command.ends_with(&format!("--servers {servers}"))
+    });
+    let documented = documented.unwrap();
+    let words: Vec<&str> = documented.split(' ').skip(2).chain(["--timeout", "180s", "-o", "json"]).collect();
+    let scaled = scale(bed, &words);
+    println!("scaled to {servers}:\n{}{}", scaled.err, scaled.out);
+    assert_eq!(scaled.code, 0, "{scaled:?}");
+    scaled.json()["epoch"].as_u64().unwrap()
+}
+
+fn logs(replicas: &[Injector]) -> String {
+    replicas.iter().map(|replica| replica.process().tail()).collect::<Vec<_>>().join("\n")
 }
 
 /// What clients saw that they should not have.
@@ -79,14 +94,63 @@ fn traffic(client: u8, address: SocketAddr, stop: &AtomicBool, seen: &Mutex<Seen
     }
 }
 
+/// A pod whose proxy runs, and where the API server has it.
+struct Running {
+    path: String,
+    pod: Pod,
+}
+
 /// Brings each pod's changed configuration to its proxy, as a kubelet does.
-fn kubelet(bed: &Bed, namespace: &str, pods: &[(String, Pod)], stop: &AtomicBool) {
+fn kubelet(bed: &Bed, pods: &[Running], stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        for (name, running) in pods {
-            running.update(&bed.get(&format!("/api/v1/namespaces/{namespace}/pods/{name}"))).unwrap();
+        let set = bed.get(SET);
+        assert!(set["spec"]["replicas"].as_u64().unwrap() >= ring(&set).1, "a server goes that the ring counts: {set}");
+        for running in pods {
+            running.pod.update(&bed.get(&running.path)).unwrap();
         }
         thread::sleep(Duration::from_millis(500)); // a kubelet's own delay
     }
+}
+
+/// Runs a pod's proxy, with the library that its namespace has.
+fn run(bed: &Bed, stored: &Value, dns: &BTreeMap<String, SocketAddr>) -> Running {
+    let text = |field: &str| stored["metadata"][field].as_str().unwrap();
+    let mut around = Host { dns: dns.clone(), ..Host::default() };
+    for map in bed.libraries(text("namespace")) {
+        let path = format!("/api/v1/namespaces/{}/configmaps/{map}", text("namespace"));
+        around.config_maps.insert(map, bed.get(&path));
+    }
+    let path = format!("/api/v1/namespaces/{}/pods/{}", text("namespace"), text("name"));
+    Running { path, pod: Pod::start(stored, &around).unwrap() }
+}
+
+/// A pod with a sidecar.
+fn with_sidecar(bed: &Bed, namespace: &str, name: &str, port: u16) -> Value {
+    let asks = json!({"memcached.io/mode": "replicated", "memcached.io/port": port.to_string()});
+    let mut asks = pod(namespace, name, asks);
+    // Nothing here makes tokens.
+    asks["spec"]["automountServiceAccountToken"] = json!(false);
+    bed.created(&asks)
+}
+
+/// A pod of the proxy DaemonSet, for a kubelet that knows sidecars only and one machine for all.
+fn of_daemonset(bed: &Bed, port: u16) -> Value {
+    let path = "/api/v1/namespaces/cache/pods?labelSelector=app.kubernetes.io/name=memcached-proxy";
+    let list = bed.wait_for("a pod of the DaemonSet", path, |list| list["items"][0].is_object());
+    let mut pod = list["items"][0].clone();
+    pod["metadata"]["annotations"]["memcached.io/port"] = json!(port.to_string());
+    let mut container = pod["spec"]["containers"][0].clone();
+    container["restartPolicy"] = json!("Always");
+    container["startupProbe"] = Value::Null;
+    for word in container["args"].as_array_mut().unwrap() {
+        match word.as_str() {
+            Some("0.0.0.0") => *word = json!("127.0.0.1"),
+            Some("11211") => *word = json!(port.to_string()),
+            _ => {}
+        }
+    }
+    pod["spec"]["initContainers"] = json!([container]);
+    pod
 }
 
 fn missing(address: SocketAddr) -> usize {
@@ -108,27 +172,15 @@ fn scaling_from_three_to_five_and_back_under_traffic_fails_no_client_and_loses_n
     bed.wait_for("the first ring", SET, |set| ring(set) == (1, 3));
 
     let shop = bed.namespace(json!({}), json!({}));
-    let leases: Vec<_> = (0..2).map(|_| ports::free().unwrap()).collect();
-    let dns = hosts.iter().map(|(host, address)| (format!("{host}:11211"), *address)).collect();
-    let mut around = Host { dns, ..Host::default() };
-    let pods: Vec<(String, Pod)> = leases
-        .iter()
-        .enumerate()
-        .map(|(number, port)| {
-            let name = format!("web-{number}");
-            let asks = json!({"memcached.io/mode": "replicated", "memcached.io/port": port.number().to_string()});
-            let mut asks = pod(&shop, &name, asks);
-            // Nothing here makes tokens.
-            asks["spec"]["automountServiceAccountToken"] = json!(false);
-            let stored = bed.created(&asks);
-            for map in bed.libraries(&shop) {
-                let path = format!("/api/v1/namespaces/{shop}/configmaps/{map}");
-                around.config_maps.insert(map, bed.get(&path));
-            }
-            (name, Pod::start(&stored, &around).unwrap())
-        })
-        .collect();
-    let mut client = Client::new(pods[0].1.address());
+    let leases: Vec<_> = (0..3).map(|_| ports::free().unwrap()).collect();
+    let dns: BTreeMap<_, _> = hosts.iter().map(|(host, address)| (format!("{host}:11211"), *address)).collect();
+    let pods = [
+        with_sidecar(&bed, &shop, "web-0", leases[0].number()),
+        with_sidecar(&bed, &shop, "web-1", leases[1].number()),
+        of_daemonset(&bed, leases[2].number()),
+    ];
+    let pods: Vec<Running> = pods.iter().map(|stored| run(&bed, stored, &dns)).collect();
+    let mut client = Client::new(pods[0].pod.address());
     for key in 0..STILL {
         assert!(client.set(&format!("still-{key}"), b"here", 0, 0).unwrap());
     }
@@ -137,32 +189,31 @@ fn scaling_from_three_to_five_and_back_under_traffic_fails_no_client_and_loses_n
     let epoch = thread::scope(|scope| {
         // Threads end with the scope, whatever a failing wait does before.
         let _stop = OnDrop(&stop);
-        scope.spawn(|| kubelet(&bed, &shop, &pods, &stop));
-        for (client, (_, pod)) in (0..).zip(&pods) {
-            let (address, stop, seen) = (pod.address(), &stop, &seen);
+        scope.spawn(|| kubelet(&bed, &pods, &stop));
+        for (client, running) in (0..).zip(&pods) {
+            let (address, stop, seen) = (running.pod.address(), &stop, &seen);
             scope.spawn(move || traffic(client, address, stop, seen));
         }
-        kubectl(&bed, "scale", "--replicas=5");
+        // It goes on whatever becomes of the leader.
+        let growing = scope.spawn(|| scale_to(&bed, "5"));
         let leader = replicas.remove(the_leader(&replicas));
         leader.process().wait_for_line("a ring change begins", CHANGE).unwrap();
         // In the middle of it; another one goes on.
         leader.process().kill().unwrap();
         drop(leader);
         replicas.push(start());
-        let grown = wait_for_ring(&bed, &replicas, 5);
-        for (name, pod) in &pods {
-            assert_eq!(missing(pod.address()), 0, "{name} after growing");
+        let grown = growing.join().unwrap_or_else(|_| panic!("not grown\n{}", logs(&replicas)));
+        assert_eq!(ring(&bed.get(SET)), (grown, 5));
+        for running in &pods {
+            assert_eq!(missing(running.pod.address()), 0, "{} after growing", running.path);
         }
-        // Fewer count before fewer are there.
-        kubectl(&bed, "annotate", "memcached.io/servers=3");
-        let shrunk = wait_for_ring(&bed, &replicas, 3);
-        kubectl(&bed, "scale", "--replicas=3");
-        kubectl(&bed, "annotate", "memcached.io/servers-");
+        let shrunk = scale_to(&bed, "3");
+        // What a kubelet does to their containers.
         for gone in &servers[3..] {
             gone.kill().unwrap();
         }
-        for (name, pod) in &pods {
-            assert_eq!(missing(pod.address()), 0, "{name} after shrinking");
+        for running in &pods {
+            assert_eq!(missing(running.pod.address()), 0, "{} after shrinking", running.path);
         }
         assert!(grown > 1 && shrunk > grown, "{grown} {shrunk}");
         shrunk
