@@ -17,6 +17,7 @@ use crate::controller::follow::{self, Rate};
 use crate::controller::injected::SharedPods;
 use crate::controller::libraries::Libraries;
 use crate::controller::namespaces::Namespaces;
+use crate::controller::placement;
 use crate::controller::resync::{self, Limits, Manner};
 use crate::controller::ring;
 use crate::controller::upkeep::{self, Replica, Source};
@@ -188,6 +189,7 @@ async fn in_cluster(
     tokio::spawn(ring::keep(client.clone(), clusters.clone(), pods.clone(), leadership.clone(), metrics.clone()));
     let rate = Rate { per_second: args.follow_rate };
     tokio::spawn(follow::keep(client.clone(), clusters.clone(), pods, leadership.clone(), rate, metrics.clone()));
+    tokio::spawn(placement::keep(client.clone(), clusters.clone(), leadership.clone(), metrics.clone()));
     if args.resync {
         let limits = Limits { bytes: args.resync_rate << 20, items: args.resync_items, patience: SILENCE };
         let manner = Manner { limits, bound: args.resync_bound };

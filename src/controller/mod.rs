@@ -10,6 +10,7 @@
 //! | ring.rs | the rings of the caches |
 //! | ring_change/ | takes a cache from one ring to the next under traffic |
 //! | injected.rs, follow.rs | the injected pods; their configurations, as clusters change |
+//! | placement.rs | what the loss of a node or a zone would take |
 //! | resync/ | refills servers that came back empty, and opens their pods' gates |
 //! | certificates/ | CA, serving certificate, caBundle; or the operator's own files |
 //! | upkeep.rs | starts them in order |
@@ -24,6 +25,7 @@ pub mod injected;
 pub mod lease;
 pub mod libraries;
 pub mod namespaces;
+pub mod placement;
 mod replica;
 mod replicas;
 pub mod resync;

@@ -206,7 +206,7 @@ fn change(
 }
 
 /// The StatefulSets that hold data, by namespace and cluster; a gutter holds none.
-fn by_cluster(sets: &[Value]) -> BTreeMap<(&str, &str), Vec<&Value>> {
+pub(super) fn by_cluster(sets: &[Value]) -> BTreeMap<(&str, &str), Vec<&Value>> {
     let mut clusters: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for set in sets {
         let labels = &set["metadata"]["labels"];

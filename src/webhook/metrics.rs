@@ -49,8 +49,19 @@ pub struct WatchLabels {
 /// Labels of an upkeep task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TaskLabels {
-    /// `lease`, `heartbeat`, `endpoints`, `certificate`, `ca-bundle`, `ring` or `follow`.
+    /// `lease`, `heartbeat`, `endpoints`, `certificate`, `ca-bundle`, `ring`, `follow`, `placement` or `resync`.
     pub task: &'static str,
+}
+
+/// Labels of a place that may be lost.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PlaceLabels {
+    /// The cache cluster, `namespace/name`.
+    pub cluster: String,
+    /// `node` or `zone`.
+    pub kind: &'static str,
+    /// Its name.
+    pub place: String,
 }
 
 /// Seconds since 1970, to the millisecond and better.
@@ -107,6 +118,8 @@ pub struct Metrics {
     pub resync_bytes: Counter,
     /// Items that refills took away, because the others do not have them any more.
     pub resync_removed: Counter,
+    /// Share of a cluster's keys, 0 to 1, whose every copy is in that place, as the leader sees them.
+    pub keys_at_risk: Family<PlaceLabels, Gauge<f64, AtomicU64>>,
     /// Clusters whose ring is not what it should be yet, as the leader sees them.
     pub rings_changing: Gauge,
     /// Keys that changes of rings have brought to other servers.
@@ -146,6 +159,7 @@ impl Metrics {
             resync_items: Counter::default(),
             resync_bytes: Counter::default(),
             resync_removed: Counter::default(),
+            keys_at_risk: Family::default(),
             rings_changing: Gauge::default(),
             ring_keys_moved: Counter::default(),
             clusters: Gauge::default(),
@@ -214,6 +228,11 @@ impl Metrics {
             self.pods_followed.clone(),
         );
         self.register_resync(r);
+        r.register(
+            "keys_at_risk_ratio",
+            "Share of a cache cluster's keys whose every copy is on that node or in that zone, as the leader sees them",
+            self.keys_at_risk.clone(),
+        );
         r.register(
             "rings_changing",
             "Clusters whose ring is not what it should be yet, as the leader sees them",

@@ -116,6 +116,15 @@ impl Bed {
         name
     }
 
+    /// Makes the kinds of the Prometheus operator known.
+    pub(crate) fn know_prometheus(&self) {
+        let crd = workspace_root().join("tests/cluster/prometheus-crd.yaml");
+        let said = self.kubectl(&["apply", "--server-side", "-f", crd.to_str().unwrap()]);
+        assert!(said.ok, "{}", said.err);
+        let path = "/apis/monitoring.coreos.com/v1/prometheusrules";
+        self.wait_for("Prometheus' kinds", path, |list| list["items"].is_array());
+    }
+
     /// The folder of a kustomization that adds one of the manifests' components to the recommended install.
     pub(crate) fn overlay(&self, component: &str) -> String {
         let overlay = self.control_plane.folder().join(format!("overlay-{component}"));

@@ -76,6 +76,7 @@ fn every_component_applies() {
     let names: Vec<_> = components.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.len() >= 3, "{names:?}");
     bed.know_cert_manager();
+    bed.know_prometheus();
     for name in names {
         let said = bed.kubectl(&["apply", "--dry-run=server", "--validate=strict", "-k", &bed.overlay(&name)]);
         assert!(said.ok, "{name}: {}", said.err);

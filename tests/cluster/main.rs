@@ -16,6 +16,7 @@ mod install;
 mod leader;
 mod load;
 mod outage;
+mod placement;
 mod replicas;
 mod rights;
 mod ring;

@@ -18,7 +18,7 @@ const REPLICAS: &str = "memcached-injector-replicas";
 const CA: &str = "memcached-injector-ca";
 
 /// In this order: the first one needs a cluster that has no Secret yet.
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     ("role", OWN, 0, "secrets", "upkeep_errors_total{task=\"certificate\"}"),
     ("role", OWN, 1, "secrets", "watch_errors_total{resource=\"secrets\"}"),
     ("role", REPLICAS, 0, "leases", "upkeep_errors_total{task=\"heartbeat\"}"),
@@ -28,7 +28,8 @@ const CASES: [Case; 11] = [
     ("clusterrole", OWN, 1, "namespaces", "watch_errors_total{resource=\"namespaces\"}"),
     ("clusterrole", OWN, 2, "configmaps", "library_configmaps_total{result=\"error\"}"),
     ("clusterrole", OWN, 3, "pods", "upkeep_errors_total{task=\"follow\"}"),
-    ("clusterrole", OWN, 4, "validatingadmissionpolicies", "upkeep_errors_total{task=\"follow\"}"),
+    ("clusterrole", OWN, 4, "nodes", "upkeep_errors_total{task=\"placement\"}"),
+    ("clusterrole", OWN, 5, "validatingadmissionpolicies", "upkeep_errors_total{task=\"follow\"}"),
     (
         "clusterrole",
         CA,
