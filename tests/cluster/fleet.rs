@@ -64,6 +64,17 @@ pub(crate) fn metric(replica: &Injector, name: &str) -> f64 {
     line.and_then(|value| value.parse().ok()).unwrap_or_default()
 }
 
+/// Memory of a replica in MB: all of it, and without the program itself, which in a debug build is larger than all else.
+pub(crate) fn memory(replica: &Injector) -> (f64, f64) {
+    (status(replica, "VmRSS:"), status(replica, "RssAnon:"))
+}
+
+fn status(replica: &Injector, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", replica.process().pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
 /// Which of them lead, by their own metrics.
 pub(crate) fn leading(replicas: &[Injector]) -> Vec<usize> {
     let leads = |replica: &Injector| metric(replica, "leading") > 0.5;
