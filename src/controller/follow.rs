@@ -103,8 +103,11 @@ impl Follower {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut round, mut guarded) = (0_u32, false);
         while leadership.is_leading() {
-            // Cancel safe: an event that was not taken stays in the stream, a tick that was missed comes at once.
+            // Cancel safe: an event that was not taken stays in the stream, a tick that was missed comes at once. Events
+            // first: after a round that took longer than its second the next tick is due, and what the API server said
+            // meanwhile would be heard one event a round; pods would be written again that are as they should be.
             tokio::select! {
+                biased;
                 Some(event) = watch.next() => {
                     if let Some(event) = self.trouble.note("running pods keep the configuration that they have", event) {
                         self.pods.lock().take(event);
