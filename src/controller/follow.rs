@@ -71,6 +71,18 @@ pub async fn keep(
     }
 }
 
+/// Takes what the watch of injected pods says, for ever.
+async fn hear(client: Client, pods: SharedPods, metrics: Metrics) {
+    let mut trouble = Trouble::of("follow", metrics);
+    let wanted = watcher::Config::default().labels(&format!("{}=true", label::INJECTED));
+    let mut watch = pin!(watcher(Api::<Metadata>::all(client), wanted).default_backoff());
+    while let Some(event) = watch.next().await {
+        if let Some(event) = trouble.note("running pods keep the configuration that they have", event) {
+            pods.lock().take(event);
+        }
+    }
+}
+
 struct Follower {
     client: Client,
     clusters: Clusters,
@@ -95,35 +107,29 @@ impl Follower {
     /// Watches only while leading, so that the other replicas cost the API server nothing.
     async fn while_leading(&mut self, leadership: &Leadership) {
         *self.pods.lock() = InjectedPods::default();
-        let wanted = watcher::Config::default().labels(&format!("{}=true", label::INJECTED));
-        let watch = watcher(Api::<Metadata>::all(self.client.clone()), wanted).default_backoff();
-        let mut watch = pin!(watch);
+        // Both at once: a round may take longer than its second, and what is not heard meanwhile would be written again.
+        // Cancel safe: what was heard is kept, what was written stands on the pods.
+        tokio::select! {
+            () = hear(self.client.clone(), self.pods.clone(), self.metrics.clone()) => {}
+            () = self.rounds(leadership) => {}
+        }
+        self.metrics.pods_behind.set(0);
+        self.metrics.pods_injected.set(0);
+    }
+
+    async fn rounds(&mut self, leadership: &Leadership) {
         let mut tick = tokio::time::interval(EVERY);
         // A round that took long must not be made up for by several at once: the rate is a bound.
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut round, mut guarded) = (0_u32, false);
         while leadership.is_leading() {
-            // Cancel safe: an event that was not taken stays in the stream, a tick that was missed comes at once. Events
-            // first: after a round that took longer than its second the next tick is due, and what the API server said
-            // meanwhile would be heard one event a round; pods would be written again that are as they should be.
-            tokio::select! {
-                biased;
-                Some(event) = watch.next() => {
-                    if let Some(event) = self.trouble.note("running pods keep the configuration that they have", event) {
-                        self.pods.lock().take(event);
-                    }
-                }
-                _ = tick.tick() => {
-                    if round.is_multiple_of(POLICY_EVERY) {
-                        guarded = self.is_guarded().await;
-                    }
-                    round = round.wrapping_add(1);
-                    self.round(guarded).await;
-                }
+            tick.tick().await;
+            if round.is_multiple_of(POLICY_EVERY) {
+                guarded = self.is_guarded().await;
             }
+            round = round.wrapping_add(1);
+            self.round(guarded).await;
         }
-        self.metrics.pods_behind.set(0);
-        self.metrics.pods_injected.set(0);
     }
 
     async fn round(&mut self, guarded: bool) {
@@ -133,6 +139,10 @@ impl Follower {
         self.metrics.pods_behind.set(i64::try_from(behind.len()).unwrap_or(i64::MAX));
         if !guarded {
             self.tell_how_many_are_behind(behind.len());
+            return;
+        }
+        // What a list says that is still coming in may be older than what we have written since.
+        if !self.pods.lock().is_complete() {
             return;
         }
         for pod in behind.into_iter().take(self.rate.per_second as usize) {

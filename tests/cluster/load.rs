@@ -41,8 +41,7 @@ pub(crate) struct Load {
 impl Load {
     /// Begins, in a namespace of its own.
     pub(crate) fn start(bed: &Bed) -> Load {
-        // A test that failed leaves nothing behind that could disturb the next one.
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let namespace = bed.namespace(json!({}), json!({}));
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (client, stopping, results) = (bed.control_plane.client(), stop.clone(), done.clone());
@@ -103,6 +102,12 @@ impl Drop for Load {
             let _ = sender.join();
         }
     }
+}
+
+/// Waits until no load goes on, and lets none begin until this is dropped: for what would be one to others.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    // A test that failed leaves nothing behind that could disturb the next one.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// So many creations at once, in a namespace of their own.

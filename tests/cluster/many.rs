@@ -11,6 +11,7 @@ use testbed::wait::{Look, until};
 
 use crate::bed::{Bed, pod};
 use crate::fleet::{memory, metric, the_leader};
+use crate::load;
 
 /// Pods a second, several times the default, so that the test ends in a minute.
 const RATE: u32 = 100;
@@ -20,7 +21,7 @@ const OTHERS: usize = 1_000;
 /// Each has a proxy of the DaemonSet, which is followed too.
 const NODES: usize = 50;
 /// Creations under way at once.
-const HANDS: usize = 8;
+const HANDS: usize = 4;
 /// What the webhook may take in MB beside the program itself, which is 9 more in a release build: 40 in all.
 const MOST_MEMORY: f64 = 31.0;
 /// Noise of an allocator, in MB.
@@ -30,6 +31,7 @@ const LONG: Duration = Duration::from_secs(10 * 60);
 
 #[test]
 fn five_thousand_pods_follow_at_the_configured_rate_and_the_webhook_stays_small() {
+    let _alone = load::alone();
     let bed = Bed::without_webhook_on(NODES);
     let rate = RATE.to_string();
     let mut replicas = bed.replicas(2, &["--follow-rate", &rate]);
