@@ -34,6 +34,8 @@ const POLICY_EVERY: u32 = 10;
 const SETTLED: Duration = Duration::from_secs(30);
 /// Pause between two lines that say how many pods are behind.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Pods in one answer while all are listed. The default, 500, left a new leader of 5,000 pods with 20 MB more.
+const PAGE: u32 = 100;
 /// The policy and its binding have one name.
 const POLICY: &str = "memcached-injector-pods";
 
@@ -74,7 +76,7 @@ pub async fn keep(
 /// Takes what the watch of injected pods says, for ever.
 async fn hear(client: Client, pods: SharedPods, metrics: Metrics) {
     let mut trouble = Trouble::of("follow", metrics);
-    let wanted = watcher::Config::default().labels(&format!("{}=true", label::INJECTED));
+    let wanted = watcher::Config::default().labels(&format!("{}=true", label::INJECTED)).page_size(PAGE);
     let mut watch = pin!(watcher(Api::<Metadata>::all(client), wanted).default_backoff());
     while let Some(event) = watch.next().await {
         if let Some(event) = trouble.note("running pods keep the configuration that they have", event) {
