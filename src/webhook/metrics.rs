@@ -110,6 +110,8 @@ pub struct Metrics {
     pub servers_unsynced: Gauge,
     /// Of these, how many have their pod's gate open because the bound has passed.
     pub resync_overdue: Gauge,
+    /// Cache pods that wait for their turn to be made anew, where several StatefulSets roll as one.
+    pub cache_pods_outdated: Gauge,
     /// Refills of a server.
     pub resyncs: Family<ResultLabels, Counter>,
     /// Items put on servers by refills.
@@ -155,6 +157,7 @@ impl Metrics {
             pods_followed: Family::default(),
             servers_unsynced: Gauge::default(),
             resync_overdue: Gauge::default(),
+            cache_pods_outdated: Gauge::default(),
             resyncs: Family::default(),
             resync_items: Counter::default(),
             resync_bytes: Counter::default(),
@@ -258,6 +261,11 @@ impl Metrics {
             "resync_overdue",
             "Cache pods whose gate memcached.io/synced was opened by the bound",
             self.resync_overdue.clone(),
+        );
+        r.register(
+            "cache_pods_outdated",
+            "Cache pods that wait for their turn to be made anew, of clusters whose StatefulSets roll as one",
+            self.cache_pods_outdated.clone(),
         );
         drop(self.resyncs.get_or_create(&ResultLabels { result: "ok" })); // 0 is a statement too
         r.register("resyncs", "Refills of a cache server, by result", self.resyncs.clone());

@@ -34,17 +34,19 @@ impl Bed {
         self.nodes.control_plane().kubectl_text(args).unwrap()
     }
 
-    /// The manifests with a component, as a user's own kustomization has them.
-    pub(crate) fn overlay(&self, component: &str) -> String {
-        let folder = self.nodes.control_plane().folder().join(format!("overlay-{component}"));
+    /// The manifests with components, as a user's own kustomization has them.
+    pub(crate) fn overlay(&self, components: &[&str]) -> String {
+        let folder = self.nodes.control_plane().folder().join(format!("overlay-{}", components.join("-")));
         std::fs::create_dir_all(&folder).unwrap();
         // kustomize takes folders by relative path only, and reads nothing above its root but what is named so.
         let manifests = Path::new(&manifests()).to_owned();
         let up = "../".repeat(folder.components().count() - 1);
         let relative = format!("{up}{}", manifests.strip_prefix("/").unwrap().display());
+        let components: Vec<String> =
+            components.iter().map(|component| format!("{relative}/components/{component}")).collect();
         let kustomization = json!({
             "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-            "resources": [relative], "components": [format!("{relative}/components/{component}")],
+            "resources": [relative], "components": components,
         });
         std::fs::write(folder.join("kustomization.yaml"), kustomization.to_string()).unwrap();
         folder.to_str().unwrap().to_owned()

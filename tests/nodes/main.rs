@@ -6,14 +6,18 @@
 //! control groups behind that only a drop removes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod aligned;
 mod app;
 mod bed;
 mod daemonset;
 mod death;
+mod fault;
 mod install;
 mod leader;
 mod refill;
+mod scale;
 mod sidecar;
+mod traffic;
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +29,7 @@ use bed::Bed;
 /// A promise and the test of it. It panics when the promise is broken, and returns its figures otherwise.
 type Test = (&'static str, fn(&Bed) -> String);
 
-const TESTS: [Test; 19] = [
+const TESTS: &[Test] = &[
     ("install::everything_comes_up_ready_by_itself", install::everything_comes_up_ready_by_itself),
     ("install::applied_again_nothing_changes", install::applied_again_nothing_changes),
     ("sidecar::every_mode_serves_apps_on_every_node", sidecar::every_mode_serves_apps_on_every_node),
@@ -37,7 +41,10 @@ const TESTS: [Test; 19] = [
     ("death::of_a_node_without_a_word", death::of_a_node_without_a_word),
     ("death::of_a_node_with_its_link", death::of_a_node_with_its_link),
     ("death::a_drained_node_takes_no_key_along", death::a_drained_node_takes_no_key_along),
-    ("death::a_node_that_is_frozen_or_cut_off", death::a_node_that_is_frozen_or_cut_off),
+    (
+        "fault::of_a_frozen_cache_or_node_and_of_a_cut_link_nothing_is_noticed",
+        fault::of_a_frozen_cache_or_node_and_of_a_cut_link_nothing_is_noticed,
+    ),
     (
         "leader::a_node_with_the_leader_dies_and_pods_are_created",
         leader::a_node_with_the_leader_dies_and_pods_are_created,
@@ -49,7 +56,16 @@ const TESTS: [Test; 19] = [
         refill::each_node_is_drained_in_turn_and_no_key_is_lost,
     ),
     ("refill::a_rolling_restart_loses_no_key", refill::a_rolling_restart_loses_no_key),
+    ("refill::a_change_of_the_image_loses_no_key", refill::a_change_of_the_image_loses_no_key),
+    ("scale::copies_are_taken_away_and_added_unnoticed", scale::copies_are_taken_away_and_added_unnoticed),
+    ("refill::each_node_dies_and_two_copies_are_enough", refill::each_node_dies_in_turn_and_no_key_is_lost),
+    ("scale::a_change_of_the_template_loses_no_key", scale::a_change_of_the_template_loses_no_key),
+    ("scale::servers_are_added_and_taken_away_unnoticed", scale::servers_are_added_and_taken_away_unnoticed),
     ("install::deleted_nothing_is_left", install::deleted_nothing_is_left),
+    (
+        "aligned::one_change_of_two_sets_takes_one_copy_at_a_time",
+        aligned::one_change_of_two_sets_takes_one_copy_at_a_time,
+    ),
     ("install::in_any_order", install::in_any_order),
 ];
 

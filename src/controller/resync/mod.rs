@@ -9,6 +9,7 @@
 //! | refill.rs | lists, compares and copies, until nothing changes |
 //! | pace.rs | no faster than clients stand |
 //! | gate.rs | the condition `memcached.io/synced` of cache pods |
+//! | rollout.rs | several StatefulSets of one cluster roll as one |
 //!
 //! What a server or an item needs is decided in crate::resync.
 
@@ -17,6 +18,7 @@ mod care;
 mod gate;
 mod pace;
 mod refill;
+mod rollout;
 mod shape;
 
 pub use care::Care;
@@ -32,6 +34,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::Store;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
 
 use super::clusters::Clusters;
 use super::lease::Leadership;
@@ -106,6 +109,7 @@ impl Keeper {
         self.cares.clear();
         self.metrics.servers_unsynced.set(0);
         self.metrics.resync_overdue.set(0);
+        self.metrics.cache_pods_outdated.set(0);
     }
 
     async fn round(&mut self, store: &Store<Pod>, leadership: &Leadership) {
@@ -123,9 +127,10 @@ impl Keeper {
             }
         }
         let (client, manner) = (&self.client, self.manner);
+        let sets = self.clusters.stateful_sets();
         let mut rounds: Vec<BoxFuture<'_, anyhow::Result<Counts>>> = Vec::new();
         for (id, care) in &mut self.cares {
-            rounds.push(Box::pin(one(client, id, care, store, leadership, manner)));
+            rounds.push(Box::pin(one(client, (id, &sets), care, store, leadership, manner)));
         }
         // Together, so that one cluster's refill keeps no other's gates waiting.
         let results = join_all(rounds).await;
@@ -136,8 +141,10 @@ impl Keeper {
             if let Some(more) = self.trouble.note(what, result) {
                 counts.unsynced += more.unsynced;
                 counts.overdue += more.overdue;
+                counts.outdated += more.outdated;
             }
         }
+        self.metrics.cache_pods_outdated.set(counts.outdated);
         self.metrics.servers_unsynced.set(counts.unsynced);
         self.metrics.resync_overdue.set(counts.overdue);
     }
@@ -147,12 +154,13 @@ impl Keeper {
 struct Counts {
     unsynced: i64,
     overdue: i64,
+    outdated: i64,
 }
 
 /// One round of one cluster: look, say so at the gates, then do what is needed most.
 async fn one(
     client: &Client,
-    id: &ClusterId,
+    (id, sets): (&ClusterId, &[Value]),
     care: &mut Care,
     store: &Store<Pod>,
     leadership: &Leadership,
@@ -185,5 +193,12 @@ async fn one(
         }
     }
     care.act(&needs, &|| leadership.is_leading()).await?;
+    let addresses = care.addresses();
+    let servers: Vec<_> = addresses.iter().map(|address| pod_of(address)).zip(&needs).collect();
+    let (turn, outdated) = rollout::look(id, sets, &servers);
+    sums.outdated = i64::try_from(outdated).unwrap_or(i64::MAX);
+    if let Some(pod) = turn.filter(|_| leadership.is_leading()) {
+        rollout::evict(client, pod).await?;
+    }
     Ok(sums)
 }

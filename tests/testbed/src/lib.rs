@@ -10,6 +10,7 @@
 //! | [`client`], [`https`], [`admission`] | how a test talks to them: memcached's text protocol, HTTPS with a named authority, AdmissionReviews |
 //! | [`workload`], [`report`] | bounded traffic, and the table of what happened |
 //! | [`load`], [`usage`] | as much traffic as one thread can make; what processor time and memory it cost a process |
+//! | [`starved`] | how long processes waited for a processor: what a busy machine adds to times |
 //! | [`bed`], [`fault`], [`storm`] | a whole cluster with a network of its own, everything that can go wrong with it, and much of that in a row |
 //! | [`history`], [`checker`], [`random`] | what concurrent clients saw, whether one memcached could have answered so, and the choices behind it |
 //!
@@ -37,6 +38,7 @@ pub mod ports;
 pub mod process;
 pub mod random;
 pub mod report;
+pub mod starved;
 pub mod storm;
 pub mod usage;
 pub mod wait;

@@ -10,10 +10,21 @@ use crate::client::{Client, Error};
 
 /// How many different error messages a tally keeps; all are counted.
 const KEPT_MESSAGES: usize = 8;
-/// An operation that takes longer is kept with its moment, so that it can be laid beside what else was logged then.
+/// An operation that takes longer is kept with its moment, so that it can be laid beside what else happened then.
 const SLOW: Duration = Duration::from_millis(300);
-/// How many of them a tally keeps: the first ones.
-const KEPT_SLOW: usize = 16;
+/// How many of them a tally keeps: the slowest.
+const KEPT_SLOW: usize = 50;
+
+/// An operation that took long.
+#[derive(Debug, Clone)]
+pub struct Slow {
+    /// When it began.
+    pub start: Instant,
+    /// When it ended.
+    pub end: Instant,
+    /// What it was, and its time of day as the logs of Kubernetes have it.
+    pub what: String,
+}
 /// One of this many operations of mixed traffic is a write: a cache is mostly read.
 const WRITE_ONE_OF: u64 = 10;
 
@@ -36,8 +47,8 @@ pub struct Tally {
     pub errors: u64,
     /// The slowest operation.
     pub slowest: Duration,
-    /// The first few operations that took longer than 300 ms: when they began (UTC), what they were, how long they took.
-    pub slow: Vec<String>,
+    /// Of the operations that took longer than 300 ms the slowest, in that order.
+    pub slow: Vec<Slow>,
     /// The first few different refusals and errors and how often each came.
     pub messages: BTreeMap<String, u64>,
 }
@@ -53,11 +64,17 @@ impl Tally {
         self.refused += other.refused;
         self.errors += other.errors;
         self.slowest = self.slowest.max(other.slowest);
-        let room = KEPT_SLOW.saturating_sub(self.slow.len());
-        self.slow.extend(other.slow.into_iter().take(room));
+        other.slow.into_iter().for_each(|slow| self.keep(slow));
         for (message, count) in other.messages {
             *self.messages.entry(message).or_default() += count;
         }
+    }
+
+    fn keep(&mut self, slow: Slow) {
+        let took = |slow: &Slow| slow.end - slow.start;
+        let place = self.slow.partition_point(|other| took(other) >= took(&slow));
+        self.slow.insert(place, slow);
+        self.slow.truncate(KEPT_SLOW);
     }
 
     fn note(&mut self, message: String) {
@@ -210,16 +227,18 @@ impl Workload {
 fn timed<T>(tally: &mut Tally, what: &str, key: &str, operation: impl FnOnce() -> T) -> T {
     let (at, start) = (SystemTime::now(), Instant::now());
     let outcome = operation();
-    let took = start.elapsed();
+    let end = Instant::now();
+    let took = end - start;
     tally.operations += 1;
     tally.slowest = tally.slowest.max(took);
-    if took > SLOW && tally.slow.len() < KEPT_SLOW {
-        tally.slow.push(format!("{} {what} {key}: {} ms", time_of_day(at), took.as_millis()));
+    if took > SLOW {
+        let what = format!("{} {what} {key}: {} ms", time_of_day(at), took.as_millis());
+        tally.keep(Slow { start, end, what });
     }
     outcome
 }
 
-/// `HH:MM:SS.mmm`, UTC, as the logs of Kubernetes have it.
+/// `HH:MM:SS.mmm`, UTC.
 fn time_of_day(at: SystemTime) -> String {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs() % 86_400;

@@ -24,6 +24,8 @@ pub(super) const PAUSE: &str = "testbed-pause:1";
 pub const SHELL: &str = "testbed-shell:1";
 /// What the manifests and the injector's defaults name; the tag is what they expect, not what was found on this machine.
 const MEMCACHED: &str = "memcached:1.6.45";
+/// The same under another name, for a change of the image.
+pub const NEXT_MEMCACHED: &str = "memcached:1.6.45-next";
 /// What the manifests name.
 const INJECTOR: &str = "memcached-injector:0.1.0";
 /// Tools of busybox by name: those of the official memcached image that probes use, and some for apps in tests.
@@ -46,7 +48,8 @@ pub(super) fn write(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(vec![
         pause.write(folder)?,
         shell.write(folder)?,
-        memcached(&busybox)?.write(folder)?,
+        memcached(MEMCACHED, &busybox)?.write(folder)?,
+        memcached(NEXT_MEMCACHED, &busybox)?.write(folder)?,
         injector()?.write(folder)?,
     ])
 }
@@ -58,7 +61,7 @@ fn with_shell(image: &mut Image, busybox: &[u8]) -> Result<()> {
 }
 
 /// memcached as the test bed found it, with every library that it really loads: a running one says which.
-fn memcached(busybox: &[u8]) -> Result<Image> {
+fn memcached(name: &str, busybox: &[u8]) -> Result<Image> {
     let server = Server::start()?;
     let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).context("read what memcached has loaded")?;
     let files = maps.lines().filter_map(|line| line.find('/').map(|start| &line[start..]));
@@ -66,7 +69,7 @@ fn memcached(busybox: &[u8]) -> Result<Image> {
     let files: BTreeSet<&str> =
         files.filter(|file| !file.starts_with("/dev/") && !file.ends_with(" (deleted)")).collect();
     let mut image = Image::new(
-        MEMCACHED,
+        name,
         json!({
             "Entrypoint": ["memcached"], "User": "11211",
             "Env": ["PATH=/usr/bin:/bin", format!("LD_LIBRARY_PATH={LIBRARIES}")],

@@ -33,10 +33,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
-pub use images::SHELL;
+pub use images::{NEXT_MEMCACHED, SHELL};
 pub use network::Direction;
 pub use node::Death;
-pub use pod::{PodNetwork, container_process, kill_container};
+pub use pod::{Door, FrozenContainer, PodNetwork, container_process, freeze_container, kill_container};
 
 use super::control_plane::ControlPlane;
 use super::kwok::is_ready;

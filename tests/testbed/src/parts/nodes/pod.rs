@@ -2,7 +2,11 @@
 //! control group; what is done there is the caller's.
 
 use std::fs::{self, File};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -47,14 +51,96 @@ impl PodNetwork {
     }
 }
 
+/// A way into a pod's network from this machine's own: what connects to its address talks to a server inside. For clients
+/// that are in one process and ask in several pods. Dropping it ends it for new connections.
+#[derive(Debug)]
+pub struct Door {
+    address: SocketAddr,
+    closed: Arc<AtomicBool>,
+}
+
+impl Door {
+    /// Opens one to `inside`, as the pod sees that address.
+    ///
+    /// # Errors
+    /// When this machine has no port left.
+    pub fn open(network: PodNetwork, inside: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("listen for the pod")?;
+        let address = listener.local_addr().context("ask for the port")?;
+        let closed = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&closed);
+        thread::spawn(move || {
+            for outer in listener.incoming().flatten() {
+                if told.load(Ordering::Relaxed) {
+                    return;
+                }
+                // One that can't be passed on is closed, which its client notices.
+                if let Ok(Ok(inner)) = network.run(|| TcpStream::connect(inside)) {
+                    let _ = join(outer, inner);
+                }
+            }
+        });
+        Ok(Self { address, closed })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address); // so that it looks
+    }
+}
+
+/// Passes on what either side sends, until one of them has closed.
+fn join(outer: TcpStream, inner: TcpStream) -> io::Result<()> {
+    for (from, to) in [(outer.try_clone()?, inner.try_clone()?), (inner, outer)] {
+        from.set_nodelay(true)?;
+        thread::spawn(move || {
+            let (mut from, mut to) = (from, to);
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+    }
+    Ok(())
+}
+
+/// Stops a container's first process where it is, until the guard is dropped.
+///
+/// # Errors
+/// When the pod has no such container that runs.
+pub fn freeze_container(pod: &Value, container: &str) -> Result<FrozenContainer> {
+    let process = first_process(pod, container)?;
+    kill_process(process, Signal::STOP).with_context(|| format!("stop {container}"))?;
+    Ok(FrozenContainer(process))
+}
+
+/// A container that stands still until this is dropped.
+#[derive(Debug)]
+#[must_use = "the container goes on when this is dropped"]
+pub struct FrozenContainer(Pid);
+
+impl Drop for FrozenContainer {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT); // it may have been ended meanwhile
+    }
+}
+
 /// Kills a container's processes as the kernel does when memory runs out (SIGKILL).
 ///
 /// # Errors
 /// When the pod has no such container that runs.
 pub fn kill_container(pod: &Value, container: &str) -> Result<()> {
+    kill_process(first_process(pod, container)?, Signal::KILL).with_context(|| format!("kill {container}"))
+}
+
+fn first_process(pod: &Value, container: &str) -> Result<Pid> {
     let pid = container_process(pod, container)?;
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process has a number above 0")?;
-    kill_process(pid, Signal::KILL).with_context(|| format!("kill {container}"))
+    i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process has a number above 0")
 }
 
 /// The process id, seen from this machine, of a running container's first process.

@@ -1,0 +1,127 @@
+//! How long processes were ready to run and got no processor: what a busy machine adds to every time that is measured on
+//! it, by the kernel's own account. Owns reading it; which processes take part in what is measured is the caller's.
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+/// Between two looks: as exact as the answer is.
+const EVERY: Duration = Duration::from_millis(20);
+/// Looks between two questions which processes there are.
+const ANEW: usize = 25;
+
+/// One look: how long each thread had waited by then, with the number of its group.
+type Look = (Instant, HashMap<u32, (usize, Duration)>);
+
+/// Looks at processes until it is ended.
+#[derive(Debug)]
+pub struct Watch {
+    over: Arc<AtomicBool>,
+    looking: JoinHandle<Vec<Look>>,
+}
+
+impl Watch {
+    /// Begins; `groups` is asked twice a second which processes count, those that work side by side in one group.
+    pub fn begin(groups: impl Fn() -> Vec<Vec<u32>> + Send + 'static) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
+        Self { over, looking: thread::spawn(move || look(&groups, &ended)) }
+    }
+
+    /// Ends -> what was seen.
+    ///
+    /// # Errors
+    /// When `groups` panicked.
+    pub fn end(self) -> Result<Starved> {
+        self.over.store(true, Ordering::Relaxed);
+        let looks = self.looking.join().map_err(|_| anyhow!("watching processes panicked"))?;
+        Ok(Starved { looks })
+    }
+}
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub struct Starved {
+    looks: Vec<Look>,
+}
+
+impl Starved {
+    /// How long something had to wait for processors, between two moments, that went from group to group: in each it cannot
+    /// have waited for longer than the thread did that waited longest.
+    pub fn between(&self, start: Instant, end: Instant) -> Duration {
+        // A wait is written down when it is over, so the first look after the end counts.
+        let before = self.looks.iter().rev().find(|(at, _)| *at <= start).or(self.looks.first());
+        let after = self.looks.iter().find(|(at, _)| *at >= end + EVERY).or(self.looks.last());
+        let (Some((_, before)), Some((_, after))) = (before, after) else { return Duration::ZERO };
+        let mut longest = HashMap::<usize, Duration>::new();
+        for (thread, (group, waited)) in after {
+            // What it waited before it was first seen does not count.
+            let already = before.get(thread).map_or(*waited, |(_, waited)| *waited);
+            let longest = longest.entry(*group).or_default();
+            *longest = (*longest).max(waited.saturating_sub(already));
+        }
+        longest.values().sum()
+    }
+}
+
+fn look(groups: &dyn Fn() -> Vec<Vec<u32>>, over: &AtomicBool) -> Vec<Look> {
+    let (mut looks, mut members) = (Vec::new(), Vec::new());
+    loop {
+        let last = over.load(Ordering::Relaxed);
+        if looks.len() % ANEW == 0 {
+            members = groups();
+        }
+        let pids = members.iter().enumerate().flat_map(|(group, pids)| pids.iter().map(move |pid| (group, *pid)));
+        let waits =
+            pids.flat_map(|(group, pid)| threads(pid).into_iter().map(move |(id, waited)| (id, (group, waited))));
+        looks.push((Instant::now(), waits.collect()));
+        if last {
+            return looks;
+        }
+        thread::sleep(EVERY); // the pace
+    }
+}
+
+/// The threads of a process, and how long each has waited for a processor in its life; none when it is gone.
+fn threads(pid: u32) -> Vec<(u32, Duration)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let waited = |id: u32| {
+        // Nanoseconds run, nanoseconds waited, times run.
+        let stat = fs::read_to_string(format!("/proc/{pid}/task/{id}/schedstat")).ok()?;
+        Some((id, Duration::from_nanos(stat.split(' ').nth(1)?.parse().ok()?)))
+    };
+    threads.filter_map(|thread| waited(thread.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn threads_that_share_a_processor_wait_and_one_that_sleeps_does_not() {
+        let own = std::process::id();
+        let mut sleeper = std::process::Command::new("sleep").arg("9").spawn().unwrap();
+        let sleeping = sleeper.id();
+        let (busy, idle) = (Watch::begin(move || vec![vec![own]]), Watch::begin(move || vec![vec![sleeping]]));
+        let start = Instant::now();
+        let threads = thread::available_parallelism().unwrap().get() * 4;
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| while start.elapsed() < Duration::from_millis(800) {});
+            }
+        });
+        let end = Instant::now();
+        let (busy, idle) = (busy.end().unwrap().between(start, end), idle.end().unwrap().between(start, end));
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        // Each has a quarter of a processor at most.
+        assert!(busy > Duration::from_millis(300) && busy <= end - start, "{busy:?} of {:?}", end - start);
+        assert!(idle < Duration::from_millis(100), "{idle:?}");
+    }
+}
