@@ -22,7 +22,7 @@ const WHOLE: Duration = Duration::from_secs(180);
 
 pub(crate) fn one_change_of_two_sets_takes_one_copy_at_a_time(bed: &Bed) -> String {
     let start = Instant::now();
-    let overlay = bed.overlay(&["resync", "cache-aligned"]);
+    let overlay = bed.overlay(&["cache-aligned", "resync"]);
     bed.kubectl(&["apply", "-k", &overlay]);
     bed.wait_installed();
     wait_whole(bed);
