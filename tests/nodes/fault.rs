@@ -36,21 +36,23 @@ pub(crate) fn of_a_frozen_cache_or_node_and_of_a_cut_link_nothing_is_noticed(bed
     (plan.clients, plan.pause) = (CLIENTS, PAUSE);
     let mut workload = written(&apps[0], "fault", KEYS);
     let mut figures = Vec::new();
-    for fault in ["cache frozen", "node frozen", "nothing reaches the node", "nothing leaves the node"] {
-        let (history, seen) = record(&plan, || during(&apps[0], &mut workload, || happen(bed, fault, victim, &cache)));
-        unharmed(fault, &[&seen]);
-        // Of an `incr` that was on its way to a server that then said nothing, nobody can know: docs/coherence.md.
-        let honest = |message: &String| message.contains("the outcome is not known");
-        assert!(history.unknown().keys().all(honest), "{fault}: {:?}", history.unknown());
-        let checked = check(&history, Misses::Never).unwrap_or_else(|violation| panic!("{fault}: {violation}"));
-        assert!(checked.unknown <= CLIENTS, "{fault}: {checked:?}");
-        figures.push(format!(
-            "{fault}: slowest {}, {} operations of {CLIENTS} more clients checked, {} answered \"not known\"",
-            slowest(&[&seen]),
-            checked.operations,
-            checked.unknown
-        ));
-    }
+    // One record over all of them: each finds what the one before has left.
+    let (history, ()) = record(&plan, || {
+        for fault in ["cache frozen", "node frozen", "nothing reaches the node", "nothing leaves the node"] {
+            let seen = during(&apps[0], &mut workload, || happen(bed, fault, victim, &cache));
+            unharmed(fault, &[&seen]);
+            figures.push(format!("{fault}: slowest {}", slowest(&[&seen])));
+        }
+    });
+    // Of an `incr` that was on its way to a server that then said nothing, nobody can know: docs/coherence.md.
+    let honest = |message: &String| message.contains("the outcome is not known");
+    assert!(history.unknown().keys().all(honest), "{:?}", history.unknown());
+    let checked = check(&history, Misses::Never).unwrap_or_else(|violation| panic!("{violation}"));
+    assert!(checked.unknown <= 4 * CLIENTS, "{checked:?}");
+    figures.push(format!(
+        "{} operations of {CLIENTS} more clients checked, {} answered \"not known\"",
+        checked.operations, checked.unknown
+    ));
     format!("{victim}, 3 s each, 0 errors, 0 stale; {}", figures.join("; "))
 }
 
