@@ -54,14 +54,15 @@ impl Starved {
     /// How long something had to wait for processors, between two moments, that went from group to group: in each it cannot
     /// have waited for longer than the thread did that waited longest.
     pub fn between(&self, start: Instant, end: Instant) -> Duration {
+        let before = self.looks.iter().rposition(|(at, _)| *at <= start).unwrap_or(0);
         // A wait is written down when it is over, so the first look after the end counts.
-        let before = self.looks.iter().rev().find(|(at, _)| *at <= start).or(self.looks.first());
-        let after = self.looks.iter().find(|(at, _)| *at >= end + EVERY).or(self.looks.last());
-        let (Some((_, before)), Some((_, after))) = (before, after) else { return Duration::ZERO };
+        let after = self.looks.iter().position(|(at, _)| *at >= end + EVERY).unwrap_or(self.looks.len());
         let mut longest = HashMap::<usize, Duration>::new();
-        for (thread, (group, waited)) in after {
-            // What it waited before it was first seen does not count.
-            let already = before.get(thread).map_or(*waited, |(_, waited)| *waited);
+        // What a thread had waited when it was first seen does not count.
+        let mut first = HashMap::new();
+        for (thread, (group, waited)) in self.looks[before..].iter().take(after - before + 1).flat_map(|(_, seen)| seen)
+        {
+            let already = *first.entry(thread).or_insert(*waited);
             let longest = longest.entry(*group).or_default();
             *longest = (*longest).max(waited.saturating_sub(already));
         }
@@ -115,14 +116,22 @@ mod tests {
         })
         .unwrap();
         let (busy, idle) = (Watch::begin(move || vec![vec![own]]), Watch::begin(move || vec![vec![sleeping]]));
-        let start = Instant::now();
         let threads = thread::available_parallelism().unwrap().get() * 4;
-        thread::scope(|scope| {
+        let over = AtomicBool::new(false);
+        let (start, end) = thread::scope(|scope| {
             for _ in 0..threads {
-                scope.spawn(|| while start.elapsed() < Duration::from_millis(800) {});
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
             }
+            thread::sleep(Duration::from_millis(600)); // so that each look twice a second finds them all
+            let start = Instant::now();
+            thread::sleep(Duration::from_millis(800)); // what is measured
+            over.store(true, Ordering::Relaxed);
+            (start, Instant::now())
         });
-        let end = Instant::now();
         let (busy, idle) = (busy.end().unwrap().between(start, end), idle.end().unwrap().between(start, end));
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
