@@ -2,6 +2,7 @@
 local M={}
 M.TIMEOUT=0.15
 M.LEASE,M.GRACE,M.DELTA=65,25,40
+M.FORCE=M.LEASE+M.GRACE
 M.TOO_OLD="memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
 memcached_proxy=memcached_proxy or{}
 do
@@ -598,7 +599,7 @@ do
 local state=memcached_proxy
 local format=string.format
 local mono=mcp.time_mono_millis
-local FORCE<const> =M.LEASE+M.GRACE
+local FORCE<const> =M.FORCE
 local EARLY<const> =0.65
 local WATCH<const> =3
 local TELL<const>,TOLD<const> =3000,10
@@ -835,7 +836,7 @@ end
 do
 local Copies=M.Copies
 local mono=mcp.time_mono_millis
-local FORCE<const> =M.LEASE+M.GRACE
+local FORCE<const> =M.FORCE
 local ALONE<const> =300
 local LOOK<const>,LOOKS<const> =0.04,12
 local AGAIN<const> =3
@@ -1073,7 +1074,7 @@ end
 do
 local format=string.format
 local mono=mcp.time_mono_millis
-local FORCE<const> =M.LEASE+M.GRACE
+local FORCE<const> =M.FORCE
 local Copies=M.Copies
 local LIMIT<const> =20000
 function Copies:known_lost(x)return self.V and self.servers[x].lost end
@@ -1415,18 +1416,45 @@ end
 remove_from(self,M.remove_key(key,b),pending,key,b)
 return true
 end
+local function purge(t,key,b,p,left)
+for _=1,ROUNDS do
+if#left==0 then return end
+local looks,removals,again={},{},{}
+for _,x in ipairs(left)do looks[x]=t:send(M.ask_id(key,b),x)end
+t:wait()
+local now=t:ask(M.ask_id(key,b),p)
+if now and now:hit()then return end
+for _,x in ipairs(left)do
+local there=id_at(t:got(looks[x]))
+removals[x]=there and t:send(M.remove_id(key,b,there),x)
+end
+t:wait()
+for _,x in ipairs(left)do
+local res=removals[x]and t:got(removals[x])
+if removals[x]and not(res and res:code()~=mcp.MCMC_CODE_EXISTS)then again[#again+1]=x end
+end
+left=again
+end
+remove_from(t,M.remove_key(key,b),left,key,b)
+end
 function Copies:erase(key,b,p,list,seen)
-local ids,elsewhere,had={},false,seen[p]and seen[p]:hit()
+local ids,had,left,answers={},id_at(seen[p]),{},{}
 for i=1,#list do
 local id=id_at(seen[list[i]])
-if id and not ids[id]then
+if id and id~=had and not ids[id]then
 ids[id]=true
 ids[#ids+1]=id
 end
-elsewhere=elsewhere or id and list[i]~=p
 end
+local elsewhere=#ids>0
 if not had and elsewhere and self.V then self.rctx:sleep(1.5*M.DELTA/1000)end
-for i=1,math.min(#ids,3)do self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)end
+if had then ids[math.min(#ids,2)+1]=had end
+for i=1,math.min(#ids,3)do answers=self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)end
+for i=1,#list do
+local x=list[i]
+if x~=p and answers[x]and answers[x]:code()==mcp.MCMC_CODE_EXISTS then left[#left+1]=x end
+end
+purge(self,key,b,p,left)
 self:all(M.remove_key(key,b),self:unseen(list,seen),p,key,b)
 return not had and elsewhere
 end
@@ -1537,7 +1565,10 @@ local made=creates and not missed(res)
 if not made and not missed(res)or not(made or not creates)then return end
 if creates then
 local elsewhere_too
-for x,seen in pairs(did.seen)do elsewhere_too=elsewhere_too or x~=did.p and seen:hit()end
+for _,x in ipairs(list)do
+local seen=x~=did.p and t:clean(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
+elsewhere_too=elsewhere_too or seen and seen:hit()
+end
 if not elsewhere_too or t.V and not t:hollow(did.p)then return end
 t.rctx:sleep(M.DELTA/1000)
 t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)

@@ -117,7 +117,10 @@ local function revive(t, q, did, list, key, b, id, creates)
     if not made and not missed(res) or not (made or not creates) then return end
     if creates then
         local elsewhere_too
-        for x, seen in pairs(did.seen) do elsewhere_too = elsewhere_too or x ~= did.p and seen:hit() end
+        for _, x in ipairs(list) do -- a look that was not answered is no miss
+            local seen = x ~= did.p and t:clean(x) and (did.seen[x] or t:ask(M.ask_id(key, b), x))
+            elsewhere_too = elsewhere_too or seen and seen:hit()
+        end
         if not elsewhere_too or t.V and not t:hollow(did.p) then return end
         t.rctx:sleep(M.DELTA / 1000) -- what a removal is about to take from the copies is gone then
         t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p)

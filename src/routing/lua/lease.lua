@@ -8,7 +8,7 @@
 local state = memcached_proxy
 local format = string.format
 local mono = mcp.time_mono_millis
-local FORCE <const> = M.LEASE + M.GRACE
+local FORCE <const> = M.FORCE
 local EARLY <const> = 0.65 -- the part of a lease after which one request reads the view again
 local WATCH <const> = 3 -- size of Q
 local TELL <const>, TOLD <const> = 3000, 10 -- ms between two times that this proxy says what it knows; seconds that it counts

@@ -4,7 +4,7 @@
 -- (repair.lua); lease.lua keeps what stands in Q equal to what is wanted here. Nothing is ever flushed.
 local format = string.format
 local mono = mcp.time_mono_millis
-local FORCE <const> = M.LEASE + M.GRACE
+local FORCE <const> = M.FORCE
 local Copies = M.Copies
 
 -- Keys that one proxy remembers to be owed by one server: some 100 bytes each, so 2 MB. With more the server needs

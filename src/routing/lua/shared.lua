@@ -16,6 +16,9 @@ M.TIMEOUT = 0.15
 -- its way from one server to another.
 M.LEASE, M.GRACE, M.DELTA = 65, 25, 40
 
+-- Milliseconds from when something stands in the view until it is in force: every view from before has run out by then.
+M.FORCE = M.LEASE + M.GRACE
+
 -- Said in one line by a memcached that has the proxy but not all that this library uses; it does not start then.
 M.TOO_OLD = "memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
 

@@ -152,20 +152,50 @@ function Copies:spread(key, b, p, list, id, old, make)
     return true
 end
 
+-- authority p has removed the key, and copies in `left` hold something else than was seen there: what p decided before may only
+-- now have reached them. What a copy had before p has nothing is what p had before.
+local function purge(t, key, b, p, left)
+    for _ = 1, ROUNDS do
+        if #left == 0 then return end
+        local looks, removals, again = {}, {}, {}
+        for _, x in ipairs(left) do looks[x] = t:send(M.ask_id(key, b), x) end
+        t:wait()
+        local now = t:ask(M.ask_id(key, b), p)
+        if now and now:hit() then return end -- written anew: whoever did that sees to the copies
+        for _, x in ipairs(left) do
+            local there = id_at(t:got(looks[x]))
+            removals[x] = there and t:send(M.remove_id(key, b, there), x)
+        end
+        t:wait()
+        for _, x in ipairs(left) do
+            local res = removals[x] and t:got(removals[x])
+            if removals[x] and not (res and res:code() ~= mcp.MCMC_CODE_EXISTS) then again[#again + 1] = x end
+        end
+        left = again
+    end
+    remove_from(t, M.remove_key(key, b), left, key, b)
+end
+
 -- authority p has removed the key: the versions that were seen anywhere go from all others too, by id, so that nobody's
--- new item is hit. seen: looks before, by server. -> did another server still have it?
+-- new item is hit; p's last, because it followed upon the others. seen: looks before, by server. -> did another server still have it?
 function Copies:erase(key, b, p, list, seen)
-    local ids, elsewhere, had = {}, false, seen[p] and seen[p]:hit()
+    local ids, had, left, answers = {}, id_at(seen[p]), {}, {}
     for i = 1, #list do
         local id = id_at(seen[list[i]])
-        if id and not ids[id] then
+        if id and id ~= had and not ids[id] then
             ids[id] = true
             ids[#ids + 1] = id
         end
-        elsewhere = elsewhere or id and list[i] ~= p
     end
+    local elsewhere = #ids > 0
     if not had and elsewhere and self.V then self.rctx:sleep(1.5 * M.DELTA / 1000) end -- a repair may be on its way
-    for i = 1, math.min(#ids, 3) do self:all(M.remove_id(key, b, ids[i]), list, had and p or nil, key, b) end
+    if had then ids[math.min(#ids, 2) + 1] = had end
+    for i = 1, math.min(#ids, 3) do answers = self:all(M.remove_id(key, b, ids[i]), list, had and p or nil, key, b) end
+    for i = 1, #list do
+        local x = list[i]
+        if x ~= p and answers[x] and answers[x]:code() == mcp.MCMC_CODE_EXISTS then left[#left + 1] = x end
+    end
+    purge(self, key, b, p, left)
     self:all(M.remove_key(key, b), self:unseen(list, seen), p, key, b) -- dirty ones: nobody reads what is new there
     return not had and elsewhere
 end

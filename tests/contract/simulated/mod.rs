@@ -1,0 +1,169 @@
+//! The library as it is, in virtual time: eight clients, three proxies and three servers in one process, and a network between
+//! them, so that the same seed gives the same order of everything on any machine, however busy. The servers, the network
+//! and `mcp` are the Lua files beside this one. Judged by the checker of the real histories (concurrent.rs), and by what
+//! the servers hold. What storms of deaths, cuts and losses still find is in docs/coherence.md, "Open".
+//!
+//! The mutants below show that this finds what it is for.
+
+use std::env;
+use std::process::Command;
+use std::time::Duration;
+
+use memcached_injector::routing::library;
+use testbed::checker::{Misses, check};
+use testbed::folder::RunFolder;
+use testbed::history::{Call, History, Operation, Outcome};
+use testbed::random;
+
+/// Virtual seconds of one run.
+const SECONDS: u64 = 4;
+/// Runs of each kind; a different seed each, from 1 on or from CONTRACT_SEED.
+const RUNS: u64 = 3;
+/// Runs that a mutant may pass before this counts as blind to it.
+const LOOKS: u64 = 12;
+
+const HEALTHY: &str = "";
+const SLOW: &str = "slow,starve,delay";
+
+/// One run.
+struct Seen {
+    history: History,
+    /// What happened to the servers.
+    story: String,
+    /// When servers held different things of a key that nobody was asking for.
+    differences: Vec<String>,
+}
+
+fn run(library: &str, seed: u64, kinds: &str, copies: usize) -> Seen {
+    let part = |text: &str| format!("do\n{text}\nend\n");
+    let text = [
+        format!(
+            "LIBRARY = [====[\n{library}]====]\nSEED, SECONDS, KINDS, COPIES = {seed}, {SECONDS}, \"{kinds}\", {copies}\n"
+        ),
+        part(include_str!("memcached.lua")),
+        part(include_str!("proxy.lua")),
+        part(include_str!("world.lua")),
+        part(include_str!("storm.lua")),
+    ];
+    let folder = RunFolder::new("simulated").unwrap();
+    let file = folder.write("storm.lua", text.concat()).unwrap();
+    let output = Command::new("lua5.4").arg(&file).output();
+    let output = output.unwrap_or_else(|error| panic!("lua5.4 did not start ({error}): apt-get install lua5.4"));
+    let (said, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(log.contains("the storm is over"), "seed {seed}: the simulation failed: {log}");
+    let lines = |kind: &str| -> Vec<String> {
+        said.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix('\t')).map(str::to_owned).collect()
+    };
+    let operations = lines("op").iter().map(|line| operation(line)).collect();
+    Seen { history: History { seed, operations }, story: lines("story").join("\n"), differences: lines("differ") }
+}
+
+/// One line of the history: start, end (µs), client, proxy, key, call and its two arguments, outcome and its two values.
+fn operation(line: &str) -> Operation {
+    let field: Vec<&str> = line.split('\t').collect();
+    let time = |text: &str| Duration::from_micros(text.parse().unwrap());
+    let argument = || field[6].to_owned();
+    let call = match field[5] {
+        "get" => Call::Get,
+        "gets" => Call::Gets,
+        "set" => Call::Set(argument()),
+        "add" => Call::Add(argument()),
+        "append" => Call::Append(argument()),
+        "cas" => Call::Cas(argument(), field[7].parse().unwrap()),
+        "incr" => Call::Incr(1),
+        "delete" => Call::Delete,
+        "touch" => Call::Touch,
+        other => panic!("no such call: {other}"),
+    };
+    let outcome = match field[8] {
+        "value" => Outcome::Value(field[9].to_owned(), field[10].parse().ok()),
+        "miss" => Outcome::Miss,
+        "done" => Outcome::Done,
+        "notstored" => Outcome::NotStored,
+        "exists" => Outcome::Exists,
+        "number" => Outcome::Number(field[9].parse().unwrap()),
+        _ => Outcome::Unknown(field[9].to_owned()),
+    };
+    Operation {
+        client: field[2].parse().unwrap(),
+        proxy: field[3].parse().unwrap(),
+        key: field[4].to_owned(),
+        call,
+        outcome,
+        start: time(field[0]),
+        end: time(field[1]),
+    }
+}
+
+/// The clients see one memcached, each with a clear answer.
+fn holds(test: &str, kinds: &str, copies: usize) {
+    let first = env::var(random::SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    for seed in first..first + RUNS {
+        let seen = run(&library::library().text, seed, kinds, copies);
+        let again = format!("{}={seed} cargo test --test contract -- --exact simulated::{test}", random::SEED);
+        let checked = check(&seen.history, Misses::Gone);
+        let checked = checked.unwrap_or_else(|violation| panic!("{violation}{}\nrun again: {again}", seen.story));
+        assert_eq!(checked.unknown, 0, "{:#?}\n{}\nrun again: {again}", seen.history.unknown(), seen.story);
+        assert!(checked.operations > 500, "{checked:?}\n{}\nrun again: {again}", seen.story);
+        if kinds == HEALTHY {
+            assert!(seen.differences.is_empty(), "{}\nrun again: {again}", seen.differences.join("\n"));
+        }
+    }
+}
+
+/// A library with a rule broken is noticed in a healthy cluster. A mutant is a replacement in the text of the joined
+/// library; one whose text is no longer there fails and says so.
+fn assert_caught(from: &str, to: &str) {
+    let text = &library::library().text;
+    assert!(text.contains(from), "this mutant no longer fits the library, which has no {from:?}: break the rule anew");
+    let mutant = text.replace(from, to);
+    let caught = (1..=LOOKS).any(|seed| {
+        let seen = run(&mutant, seed, HEALTHY, 3);
+        !seen.differences.is_empty() || check(&seen.history, Misses::Gone).is_err()
+    });
+    assert!(caught, "nobody noticed");
+}
+
+/// Also where writes and removals of one key overlap: a copy that keeps what was removed would be read once it leads.
+#[test]
+fn copies_agree_whatever_overlaps() {
+    holds("copies_agree_whatever_overlaps", HEALTHY, 3);
+}
+
+#[test]
+fn two_copies_agree_whatever_overlaps() {
+    holds("two_copies_agree_whatever_overlaps", HEALTHY, 2);
+}
+
+#[test]
+fn servers_and_paths_are_slow() {
+    holds("servers_and_paths_are_slow", SLOW, 3);
+}
+
+#[test]
+fn a_removal_that_does_not_look_again_is_caught() {
+    assert_caught("purge(self,key,b,p,left)\n", "");
+}
+
+#[test]
+fn overwriting_a_copy_whatever_it_holds_is_caught() {
+    assert_caught(
+        "condition[x]=old and\" C\".. old or\" ME\"\nend\nfor _=1,ROUNDS",
+        "condition[x]=\"\"\nend\nfor _=1,ROUNDS",
+    );
+}
+
+#[test]
+fn leaving_a_copy_that_refused_as_it_is_is_caught() {
+    assert_caught("else refused[#refused+1]=x end", "elseif false then refused[#refused+1]=x end");
+}
+
+#[test]
+fn filling_an_empty_place_without_a_second_look_is_caught() {
+    assert_caught("then added[#added+1]=x end", "then added[1]=nil end");
+}
+
+#[test]
+fn removing_from_the_authority_only_is_caught() {
+    assert_caught("answers=self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)", "answers={}");
+}
