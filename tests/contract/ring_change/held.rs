@@ -8,8 +8,9 @@ use memcached_injector::routing::library;
 use testbed::history::record;
 use testbed::parts::memcached::Server;
 use testbed::random;
+use testbed::wait::{Look, until};
 
-use super::{UNTOUCHED, assert_kept, change, drive, filled, missing, one_step, plan, shape, two_copies};
+use super::{PATIENCE, UNTOUCHED, assert_kept, change, drive, filled, missing, one_step, plan, shape, two_copies};
 use crate::layout::Layout;
 
 /// Its configuration lists three servers for two more seconds: the driver names it, and waits.
@@ -22,11 +23,17 @@ fn a_late_proxy_holds_the_change_and_is_named() {
     bed.proxies()[2].configure(&short.config(&addresses(2)[..3], None)).unwrap();
     bed.proxies()[2].wait_log("epoch 1, servers 3").unwrap();
     let change = change(&bed, &layout, shape(5, 2));
+    let register = format!("__mcp:p:{}", bed.proxies()[2].id());
     let (history, story) = record(&plan(random::seed(), &bed), || {
-        let until = Instant::now() + Duration::from_secs(2);
         let named = Held::Unprepared(vec!["shop/web-2 (knows 3 of 5)".to_owned()]);
-        thread::sleep(Duration::from_millis(500)); // it has said by then what it knows
-        while Instant::now() < until {
+        until("the proxy to say what it knows", PATIENCE, || {
+            let said = bed.servers()[0].client().get(&register)?;
+            let said = said.map(|item| String::from_utf8_lossy(&item.value).into_owned());
+            Ok(if said.as_deref() == Some("3 1") { Look::Ready(()) } else { Look::NotYet(format!("{said:?}")) })
+        })
+        .unwrap();
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end {
             assert_eq!(one_step(&change), Err(named.clone()));
         }
         bed.proxies()[2].configure(&layout.config(&addresses(2), None)).unwrap();
