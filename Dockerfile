@@ -1,5 +1,7 @@
 # The webhook's image: one static binary and nothing else.
 #   docker build --tag memcached-injector:0.1.0 .
+# For nodes of both architectures, each built as on such a machine:
+#   docker buildx build --platform linux/amd64,linux/arm64 --tag memcached-injector:0.1.0 .
 FROM rust:1-alpine AS build
 RUN apk add --no-cache musl-dev
 WORKDIR /src
