@@ -6,7 +6,7 @@
 -- Keys that both rings keep on the same servers notice nothing. Does not read Q (lease.lua) nor decide to change (a driver).
 local Copies = M.Copies
 local mono = mcp.time_mono_millis
-local FORCE <const> = M.LEASE + M.GRACE
+local FORCE <const> = M.FORCE
 local ALONE <const> = 300 -- ms after which those of Q that answer are enough
 local LOOK <const>, LOOKS <const> = 0.04, 12 -- a request that waits for a majority of Q looks so often: seconds, times
 local AGAIN <const> = 3 -- rings that may pass while one request runs

@@ -1,23 +1,75 @@
 -- Versions: a write is decided at the authority under one cas id, and its outcome spread to the copies. Worker VM.
 -- A copy is overwritten only where it still holds the version that the authority held before (C<id>), so a late or doubled
--- message can never undo a newer write; only an empty place needs a second look. Does not know commands (coherent.lua).
+-- message can never undo a newer write. Where it held another, the version before is noted there as passed: who has lost
+-- its answer finds out that it was done. Does not know commands (coherent.lua).
 local Copies = M.Copies
+local match, format = string.match, string.format
+local mono = mcp.time_mono_millis
 
 local ROUNDS <const> = 3 -- a copy that others write at the same time is tried so often, then taken away
+local LIFE <const> = 3 -- seconds that a note stays: longer than an answer can be waited for
+local DOUBTS <const>, CHAIN <const> = 256, 3 -- lost answers that are remembered, and looked for at once
+
+-- Writes whose answers were lost: { name = key, id, sent = in which order, delta }. void: known not to have been done.
+local doubts, sent = {}, 0
 
 local function id_at(res) return res and res:ok() and (M.id_of(res) or false) end
 
--- a quick failure of a command that must not run twice: its cas id tells whether it ran -> the answer; true if it ran and
--- the answer is that of `mg key v c u`
-local function resume(t, q, p, ticket, key, b, id)
-    if not id then -- unknowable: a cache may lose a key, so take it away and decide anew
-        if not t:retry(M.remove_key(key, b), p, ticket) then return nil end
-        return t:ask(q, p)
+-- how has lost its answer, or the authority before the copies had the outcome: it is in doubt whether it is done
+function Copies:doubt(how, name)
+    self.doubtful, self.hurt = true, true
+    how.doubt = { name = name, id = how.id, sent = how.sent, delta = how.delta }
+    if how.id then
+        if #doubts >= DOUBTS then table.remove(doubts, 1) end
+        doubts[#doubts + 1] = how.doubt
     end
-    local seen = t:retry(M.request("mg " .. key .. b .. " v c u"), p, ticket)
-    if not seen then return nil end
-    if M.id_of(seen) == id then return seen, true end
-    return t:ask(q, p)
+end
+
+-- the doubtful writes of a key, from `mine` on as they were sent: one server did them in that order, or none after the first it did not do
+local function chain(mine)
+    local list = { mine }
+    for _, other in ipairs(doubts) do
+        if other.name == mine.name and other.sent > mine.sent and not other.void and #list < CHAIN then
+            list[#list + 1] = other
+        end
+    end
+    table.sort(list, function(a, b) return a.sent < b.sent end)
+    return list
+end
+
+-- what `mine` made, if `value` is what the j-th of the chain made; nil where that can't be told
+local function back(list, j, value)
+    for i = j, 2, -1 do
+        local number = math.tointeger(tonumber(value))
+        value = number and list[i].delta and format("%d", number - list[i].delta) or nil
+    end
+    return value
+end
+
+-- Was it done, though the answer was lost? Its version is what p has, or has been passed by another write; or a later one
+-- of this proxy was done. -> was it, its value (nil where another write has passed it and did not know), is it what p has
+local function resolve(t, p, list, key, b, mine)
+    local later, tickets = chain(mine), {}
+    local look = t:send(M.request("mg " .. key .. b .. " v c u"), p)
+    for j, other in ipairs(later) do
+        tickets[j] = {}
+        for _, x in ipairs(list) do
+            if #list > 1 and not t.dead[x] then table.insert(tickets[j], t:send(M.request("mg " .. M.PASSED .. other.id .. " v"), x)) end
+        end
+    end
+    t:wait()
+    local now = t:got(look)
+    local id, value = id_at(now), now and match(now:raw_string() or "", "\r\n(.*)\r\n$")
+    for j, other in ipairs(later) do
+        if id == other.id then return true, back(later, j, value), j == 1 end
+        for _, ticket in ipairs(tickets[j]) do
+            local note = t:got(ticket)
+            if note and note:ok() and note:hit() then
+                return true, back(later, j, match(note:raw_string() or "", "\r\n(%d+)\r\n$")), false
+            end
+        end
+    end
+    return false
 end
 
 -- a copy of the version that authority p had; there is none where p's was stale, because stale items are not copied
@@ -35,8 +87,10 @@ local function together(t, q, p, list, key, b, how)
     for i = 1, #list do
         local x = list[i]
         local look = how.fresh == "number" and x ~= p and M.ask_counter or M.ask_id
-        if #list > 1 and t:clean(x) then looks[x] = t:send(look(key, b), x) end
+        if #list > 1 and t:takes(x) then looks[x] = t:send(look(key, b), x) end
     end
+    sent = sent + 1
+    how.sent = sent
     cmd = t:send(q, p)
     if how.fresh == "item" then item = t:send(M.ask_item(key, b), p)
     elseif how.fresh == "number" then after = t:send(M.ask_id(key, b), p) end
@@ -55,31 +109,49 @@ local function together(t, q, p, list, key, b, how)
     return cmd, seen, copy and M.counted(t:got(cmd), t:got(after), copy, how.id)
 end
 
--- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q must not run twice; fresh =
--- "item" if the item as it is afterwards is wanted, "number" if q is a `ma .. v t`. -> nil if no server answers; nil, true
--- if the outcome can't be known; else { res, p = the authority, seen = what servers held before, by server, fresh = that
--- item, where it was seen on the way, done = true if res is that of `mg key v c u` }
+-- q has no id and must not run twice: is what p holds still what it held before? nil if that is not known
+local function untouched(t, p, key, b, before)
+    local now = t:ask(M.ask_id(key, b), p)
+    if not now or not before or not before[p] then return nil end
+    return id_at(now) == id_at(before[p])
+end
+
+-- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q has none and must not run
+-- twice; fresh = "item" if the item as it is afterwards is wanted, "number" if q is a `ma .. v t`; delta = what q adds.
+-- -> nil if no server answers; nil, true if the outcome can't be known; else { res, p = the authority, seen = what servers
+-- held before, by server, fresh = that item, where it was seen on the way }, or, where the answer was lost,
+-- { done = true, value, p, seen = {}, last = it is what p has }
 function Copies:decide(q, list, key, b, how)
-    local p = self:lead(list)
-    if not p then return nil end
-    local cmd, seen, fresh = together(self, q, p, list, key, b, how)
-    local res, done = self:got(cmd), nil
-    if not res then
-        fresh = nil
-        if how.once then res, done = resume(self, q, p, cmd, key, b, how.id) else res = self:retry(q, p, cmd) end
-    end
-    while not res do
-        self.dead[p] = true
-        self:owe(p, key, b) -- it may have run there, or run yet
-        p = self:lead(list)
+    local before
+    while true do
+        local p = self:lead(list)
         if not p then return nil end
-        local now = self:ask(M.ask_id(key, b), p)
-        -- somebody went on, from what the lost server did for us or without it: it can't be told
-        if now and seen[p] and id_at(now) ~= id_at(seen[p]) then return nil, true end
-        seen[p] = now
-        res = now and self:ask(q, p)
+        local mine = how.doubt
+        if mine and mine.id then
+            local done, value, last = resolve(self, p, list, key, b, mine)
+            if done then return { done = true, value = value, p = p, seen = {}, last = last } end
+            mine.void = true
+        elseif mine and how.once then
+            local same = untouched(self, p, key, b, before)
+            if same == false then return nil, true end
+            if same == nil then self:ask(M.remove_key(key, b), p) end -- a cache may lose a key
+        end
+        how.doubt = nil
+        local start = mono()
+        local cmd, seen, fresh = together(self, q, p, list, key, b, how)
+        local res = self:got(cmd) -- the looks may have taken longer
+        if res and (#list == 1 or self:counts(p, list, start + res:elapsed() / 1000)) then
+            return { res = res, p = p, seen = seen, fresh = fresh }
+        end
+        before = before or seen
+        self:doubt(how, key .. b)
+        if not res and not self:retry(M.ask_id(key, b), p, cmd) then
+            self.dead[p] = true
+            self:owe(p, key, b) -- it may have run there, or run yet
+        elseif not res and #list > 1 then
+            self.rctx:sleep(M.GRACE / 1000) -- who wrote upon it may be about to note that
+        end
     end
-    return { res = res, p = p, seen = seen, fresh = fresh, done = done }
 end
 
 -- res: what server x answered to a look of ours. A stale item's token is a client's.
@@ -112,9 +184,45 @@ local function remove_from(t, q, servers, key, b)
     if #servers > 0 then t:all(q, servers, nil, key, b) end
 end
 
+-- version `id` was built upon another than servers `refused` hold: notes that one there, and its number if known
+local function note(t, id, value, servers)
+    if not id or #servers == 0 then return end
+    value = value or ""
+    local q = M.request(format("ms %s%s %d T%d", M.PASSED, id, #value, LIFE), value .. "\r\n")
+    for _, x in ipairs(servers) do t:send(q, x) end
+end
+
+-- p has what another has written, and we are to spread it: he may not have had his answer, so it is noted that it is done
+function Copies:witness(item, p, list)
+    local others = {}
+    for _, x in ipairs(list) do
+        if x ~= p and self:takes(x) then others[#others + 1] = x end
+    end
+    note(self, item.id, match(item.value, "^(%d+)\r\n$"), others)
+end
+
+-- the authority is gone, and `refused` hold something else than it held: what was on its way arrives in GRACE, before
+-- anybody uses the next authority. Who has something newer has a note of ours, who lost what it had lost it after us; the
+-- others get it.
+local function without_authority(t, key, b, id, old, refused, make)
+    t.rctx:sleep(M.GRACE / 1000)
+    local condition, passed, older = {}, {}, {}
+    for _, x in ipairs(refused) do passed[x] = t:send(M.request("mg " .. M.PASSED .. id), x) end
+    local tickets = {}
+    for _, x in ipairs(refused) do tickets[x] = t:send(M.ask_id(key, b), x) end
+    t:wait()
+    for _, x in ipairs(refused) do
+        local newer, there = t:got(passed[x]), id_at(t:got(tickets[x]))
+        if not (newer and newer:ok() and newer:hit()) and (there or not old) then
+            older[#older + 1], condition[x] = x, there and " C" .. there or " ME"
+        end
+    end
+    remove_from(t, M.remove_key(key, b), (offer(t, key, b, older, condition, make)), key, b)
+end
+
 -- version id, which authority p holds in place of version `old` (false: of nothing, nil: unknown), goes to the others.
--- make: condition -> request. -> false if p has lost the lead meanwhile: then decide again.
-function Copies:spread(key, b, p, list, id, old, make)
+-- make: condition -> request; number: what `old` was, if known. -> false if p may have lost the lead meanwhile: then decide again.
+function Copies:spread(key, b, p, list, id, old, make, number)
     local pending, condition = {}, {}
     for i = 1, #list do
         local x = list[i]
@@ -122,19 +230,18 @@ function Copies:spread(key, b, p, list, id, old, make)
         if x ~= p and self.dead[x] then self:owe(x, key, b) end
         condition[x] = old and " C" .. old or " ME"
     end
-    for _ = 1, ROUNDS do
+    for round = 1, ROUNDS do
         local refused, added = offer(self, key, b, pending, condition, make)
         if #refused == 0 and #added == 0 then return true end
-        if not self:leads(p, list) then return false end
+        if not self:counts(p, list) then return false end
         local tickets = {}
+        if round == 1 then note(self, old, number, refused) end
         for _, x in ipairs(refused) do tickets[x] = self:send(M.ask_id(key, b), x) end
         local now = self:ask(M.ask_id(key, b), p)
-        if not now or not now:hit() and #refused > 0 and self.V and self:hollow(p) then -- p is gone, so nobody can say
-            self:owe(p, key, b)
-            -- whatever was on its way arrives in GRACE, before anybody uses the next authority: who refuses then is beside us
-            self.rctx:sleep(M.GRACE / 1000)
-            for _, x in ipairs(refused) do condition[x] = old and " C" .. old or " ME" end
-            remove_from(self, M.remove_key(key, b), (offer(self, key, b, refused, condition, make)), key, b)
+        local gone = not now
+        if gone then self:owe(p, key, b) end
+        if gone or not now:hit() and self.V and self:emptied(p) then
+            without_authority(self, key, b, id, old, refused, make)
             return true
         end
         if id_at(now) ~= id then -- a newer write or a removal: theirs is what counts
@@ -153,21 +260,21 @@ function Copies:spread(key, b, p, list, id, old, make)
 end
 
 -- authority p has removed the key: the versions that were seen anywhere go from all others too, by id, so that nobody's
--- new item is hit. seen: looks before, by server. -> did another server still have it?
+-- new item is hit. seen: looks before, by server
 function Copies:erase(key, b, p, list, seen)
-    local ids, elsewhere, had = {}, false, seen[p] and seen[p]:hit()
+    local ids, had, behind = {}, id_at(seen[p]), {}
     for i = 1, #list do
-        local id = id_at(seen[list[i]])
+        local x = list[i]
+        local id = id_at(seen[x])
         if id and not ids[id] then
             ids[id] = true
             ids[#ids + 1] = id
         end
-        elsewhere = elsewhere or id and list[i] ~= p
+        if seen[x] and id ~= had then behind[#behind + 1] = x end
     end
-    if not had and elsewhere and self.V then self.rctx:sleep(1.5 * M.DELTA / 1000) end -- a repair may be on its way
+    note(self, had, nil, behind)
     for i = 1, math.min(#ids, 3) do self:all(M.remove_id(key, b, ids[i]), list, had and p or nil, key, b) end
-    self:all(M.remove_key(key, b), self:unseen(list, seen), p, key, b) -- dirty ones: nobody reads what is new there
-    return not had and elsewhere
+    self:all(M.remove_key(key, b), self:unseen(list, seen), p, key, b)
 end
 
 -- the servers of the list that were not looked at
