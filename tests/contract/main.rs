@@ -24,6 +24,7 @@ mod local_dead;
 mod mutants;
 mod no_copies;
 mod ring_change;
+mod simulated;
 mod soak;
 mod split;
 mod thawed;

@@ -1,0 +1,145 @@
+-- Eight clients on three texts and two counters through three proxies, and faults meanwhile; the history on stdout, then what happened.
+-- Globals: LIBRARY, SEED, SECONDS, KINDS (comma-separated), COPIES; make_proxy, new_world (proxy.lua, world.lua).
+-- Ends with an error in any case: this is no proxy configuration.
+math.randomseed(SEED)
+local function random(n) return n > 0 and math.random(0, n - 1) or 0 end
+local world = new_world(random, 3, 3)
+local conf = { epoch = 1, servers = 3, copies = COPIES, consistency = "coherent", mode = "replicated", replicas = { { "a:1", "b:1", "c:1" } } }
+local proxies, envs = {}, {}
+for p = 1, 3 do proxies[p], envs[p] = make_proxy(world, p, LIBRARY, conf) end
+
+-- clients
+local REGISTERS, COUNTERS, GAP = 3, 2, 1000000
+local history = {}
+local function key_of(n) return n < REGISTERS and "text" .. n or "count" .. (n - REGISTERS) end
+local function parse(call, text)
+    local body = text:match("^VALUE %S+ %d+ %d+[^\r]*\r\n(.*)\r\nEND\r\n$")
+    if body then return "value", body, text:match("^VALUE %S+ %d+ %d+ (%d+)") or "-" end
+    local word = text:match("^[%w_]+")
+    if text:match("^%d+\r\n$") then return "number", text:match("^%d+"), "-" end
+    if word == "END" or word == "NOT_FOUND" then return "miss", "-", "-" end
+    if word == "STORED" or word == "DELETED" or word == "TOUCHED" then return "done", "-", "-" end
+    if word == "NOT_STORED" and call ~= "set" then return "notstored", "-", "-" end
+    if word == "EXISTS" then return "exists", "-", "-" end
+    return "unknown", text:gsub("[\r\n\t]", " "), "-"
+end
+local function Client(c)
+    local self = { ids = {}, written = 0 }
+    local p = c % 3 + 1
+    local function text() self.written = self.written + 1 return "c" .. c .. "n" .. self.written .. "." end
+    local function store(verb, key, value, more) return verb .. " " .. key .. " 0 0 " .. #value .. (more or ""), value .. "\r\n" end
+    local function ask(key, call, arg1, arg2, line, value, after)
+        local start = world.now
+        local record = { start, nil, c, p - 1, key, call, arg1 or "-", arg2 or "-", "unknown", "no answer", "-" }
+        proxies[p](line, value, function(answer)
+            local kind, a, b = parse(call, answer)
+            record[2], record[9], record[10], record[11] = world.now, kind, a, b
+            history[#history + 1] = record
+            if kind == "value" and b ~= "-" and #a < 200 then self.ids[key] = b end
+            after(kind)
+        end)
+    end
+    local function step()
+        if world.over then return end
+        local n = random(REGISTERS + COUNTERS)
+        local key = key_of(n)
+        local function pause() world.at(2 + random(20) / 10, step) end
+        local dice = random(100)
+        if n < REGISTERS then
+            if self.ids[key] and random(100) < 70 then
+                local id, value = self.ids[key], text()
+                self.ids[key] = nil
+                local line, v = store("cas", key, value, " " .. id)
+                return ask(key, "cas", value, id, line, v, pause)
+            end
+            if dice < 40 then return ask(key, "get", nil, nil, "get " .. key, nil, pause) end
+            if dice < 55 then return ask(key, "gets", nil, nil, "gets " .. key, nil, pause) end
+            if dice < 82 and dice >= 73 then return ask(key, "delete", nil, nil, "delete " .. key, nil, pause) end
+            if dice >= 96 then return ask(key, "touch", nil, nil, "touch " .. key .. " 0", nil, pause) end
+            local verb, value = dice < 73 and "set" or dice < 90 and "add" or "append", text()
+            local line, v = store(verb, key, value)
+            return ask(key, verb, value, nil, line, v, pause)
+        end
+        local function missing(kind)
+            if kind ~= "miss" then return pause() end
+            self.written = self.written + 1
+            local value = tostring((c * GAP + self.written) * GAP)
+            local line, v = store("add", key, value)
+            ask(key, "add", value, nil, line, v, pause)
+        end
+        if dice < 65 then return ask(key, "incr", "1", nil, "incr " .. key .. " 1", nil, missing) end
+        if dice < 96 then return ask(key, "get", nil, nil, "get " .. key, nil, missing) end
+        if dice < 98 then return ask(key, "touch", nil, nil, "touch " .. key .. " 0", nil, missing) end
+        return ask(key, "delete", nil, nil, "delete " .. key, nil, missing)
+    end
+    world.at(random(50) / 10, step)
+end
+for c = 0, 7 do Client(c) end
+
+-- the storm
+local story = {}
+local function each(from, f) for p = 1, 3 do if from == 0 or from == p then f(p) end end end
+local kinds = {}
+for word in KINDS:gmatch("[^,]+") do kinds[#kinds + 1] = word end
+local function choose()
+    local kind = kinds[random(#kinds) + 1]
+    local x, from = random(3) + 1, random(100) < 67 and random(3) + 1 or 0
+    local what = kind .. " server " .. x .. (from > 0 and " for proxy " .. from or "")
+    if kind == "kill" then world.kill(x) return what, function() world.start(x) end end
+    if kind == "empty" then world.kill(x) world.at(5 + random(30), function() world.start(x) end) return what, function() end end
+    if kind == "stale" then world.kill(x) return what, function() world.start(x, true) end end
+    if kind == "freeze" then world.freeze(x) return what, function() world.thaw(x) end end
+    if kind == "slow" or kind == "starve" then
+        local over = false
+        local first, last = x, x
+        if kind == "starve" then first, last = 1, 3 end
+        local function cycle(y)
+            if over then return world.thaw(y) end
+            world.freeze(y)
+            world.at(100, function() world.thaw(y) world.at(5, function() cycle(y) end) end)
+        end
+        for y = first, last do cycle(y) end
+        return what, function() over = true for y = first, last do world.thaw(y) end end
+    end
+    if kind == "pause" then
+        local p = random(3) + 1
+        world.pause(p, 20 + random(300))
+        return "pause of proxy " .. p, function() end
+    end
+    local delay = kind == "delay" and 5 + random(60) or 0
+    local state = kind == "delay" and "clear" or kind
+    each(from, function(p) world.set(p, x, state, delay) end)
+    return what .. (delay > 0 and " by " .. delay or ""), function() each(from, function(p) world.set(p, x, "clear") end) end
+end
+-- a whole copy of each key stays: the next fault waits until those before are mended
+local function marked()
+    local dirty = {}
+    for p = 1, 3 do
+        for name, rec in pairs(envs[p].memcached_proxy.view.servers) do dirty[name] = dirty[name] or rec.bad == 2 or rec.lost end
+    end
+    local n = 0
+    for _, is in pairs(dirty) do n = n + (is and 1 or 0) end
+    return n
+end
+local function weather()
+    if world.over then return end
+    if marked() > COPIES - 2 then return world.at(20, weather) end
+    local what, undo = choose()
+    local from = world.now
+    local lasts = 200 + random(2300)
+    world.at(lasts, function()
+        undo()
+        story[#story + 1] = ("%8.0f .. %8.0f ms  %s"):format(from, world.now, what)
+        world.at(random(1000) + (COPIES == 2 and 2000 or 0), weather)
+    end)
+end
+world.at(300, weather)
+world.run(SECONDS * 1000)
+world.over = true
+world.run(SECONDS * 1000 + 5000)
+for _, op in ipairs(history) do
+    op[1], op[2] = ("%.0f"):format(op[1] * 1000), ("%.0f"):format(op[2] * 1000)
+    io.write("op\t", table.concat(op, "\t"), "\n")
+end
+for _, line in ipairs(story) do io.write("story\t", line, "\n") end
+error("the storm is over", 0)
