@@ -44,7 +44,7 @@ fn storm(library: &str, seed: u64, kinds: &str, copies: usize) -> (History, Stri
         part(include_str!("storm.lua")),
     ];
     let folder = RunFolder::new("simulated").unwrap();
-    let file = folder.write("storm.lua", &text.concat()).unwrap();
+    let file = folder.write("storm.lua", text.concat()).unwrap();
     let output = Command::new("lua5.4").arg(&file).output();
     let output = output.unwrap_or_else(|error| panic!("lua5.4 did not start ({error}): apt-get install lua5.4"));
     let (said, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
