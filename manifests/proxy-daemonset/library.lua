@@ -1164,13 +1164,14 @@ end
 function Copies:emptied(x)
 local rec=self.servers[x]
 if rec.turns~=self.turns then return true end
-local res=self:try(M.request("mg "..(rec.emptied and M.NOTED or M.WHOLE)),x)
-if not res or not res:ok()or res:hit()then return false end
+local res=self:ask(M.request("mg "..(rec.emptied and M.NOTED or M.WHOLE)),x)
+if not res then return true end
+if not res:ok()or res:hit()then return false end
 local now=mcp.time_real_millis()
-rec.all={{state="d",server=rec.name,owner="all"},{state="r",server=rec.name,owner=format("e%x",now)}}
-rec.emptied=now
+local marks={{state="d",server=rec.name,owner="all"},{state="r",server=rec.name,owner=format("e%x",now)}}
+rec.all,rec.emptied=marks,now
 self:try(M.request("ms ".. M.NOTED .." 1","1\r\n"),x)
-distrust(self,x,M.hollow(now),rec.all)
+distrust(self,x,M.hollow(now),marks)
 return true
 end
 function Copies:owe(x,key,b)
@@ -1366,7 +1367,7 @@ local doubts,sent={},0
 local function id_at(res)return res and res:ok()and(M.id_of(res)or false)end
 function Copies:doubt(how,name)
 self.doubtful,self.hurt=true,true
-how.doubt={name=name,id=how.id,sent=how.sent,delta=how.delta}
+how.doubt={name=name,id=how.id,sent=how.sent,delta=how.delta,placed=how.placed or{},value=how.value}
 if how.id then
 if#doubts>=DOUBTS then table.remove(doubts,1)end
 doubts[#doubts+1]=how.doubt
@@ -1390,23 +1391,27 @@ end
 return value
 end
 local function resolve(t,p,list,key,b,mine)
-local later,tickets=chain(mine),{}
-local look=t:send(M.request("mg ".. key .. b .." v c u"),p)
+local later,tickets,asked=chain(mine),{},{}
+local q=M.request("mg ".. key .. b .." v c u")
+local look=t:send(q,p)
 for j,other in ipairs(later)do
-tickets[j]={}
+tickets[j],asked[j]={},M.request("mg ".. M.PASSED .. other.id .." v")
 for _,x in ipairs(list)do
-if#list>1 and not t.dead[x]then table.insert(tickets[j],t:send(M.request("mg ".. M.PASSED .. other.id .." v"),x))end
+if#list>1 and not t.dead[x]then tickets[j][x]=t:send(asked[j],x)end
 end
 end
 t:wait()
-local now=t:got(look)
-local id,value=id_at(now),now and match(now:raw_string()or"","\r\n(.*)\r\n$")
+local now=look and(t:got(look)or t:retry(q,p,look))
+if not now then return nil end
+local id,value=id_at(now),match(now:raw_string()or"","\r\n(.*)\r\n$")
 for j,other in ipairs(later)do
-if id==other.id then return true,back(later,j,value),j==1 end
-for _,ticket in ipairs(tickets[j])do
-local note=t:got(ticket)
+if id==other.id then return true,mine.value or back(later,j,value),j==1 end
+if other.placed[p]then return true,mine.value,false end
+for _,x in ipairs(list)do
+local ticket=tickets[j][x]
+local note=ticket and(t:got(ticket)or t:retry(asked[j],x,ticket))
 if note and note:ok()and note:hit()then
-return true,back(later,j,match(note:raw_string()or"","\r\n(%d+)\r\n$")),false
+return true,mine.value or back(later,j,match(note:raw_string()or"","\r\n(%d+)\r\n$")),false
 end
 end
 end
@@ -1452,11 +1457,18 @@ end
 function Copies:decide(q,list,key,b,how)
 local before
 while true do
-local p=self:lead(list)
+local p,done,value,last=self:lead(list),nil,nil,nil
 if not p then return nil end
 local mine=how.doubt
+while mine and mine.id and done==nil do
+done,value,last=resolve(self,p,list,key,b,mine)
+if done==nil then
+self:owe(p,key,b)
+p=self:lead(list)
+if not p then return nil end
+end
+end
 if mine and mine.id then
-local done,value,last=resolve(self,p,list,key,b,mine)
 if done then return{done=true,value=value,p=p,seen={},last=last}end
 mine.void=true
 elseif mine and how.once then
@@ -1485,11 +1497,11 @@ function Copies:give_back(res,x,key,b)
 local q=M.give_back(res,key,b)
 if q then self:ask(q,x)end
 end
-local function offer(t,key,b,pending,condition,make)
+local function offer(t,key,b,pending,condition,version)
 local tickets,made,refused,added={},{},{},{}
 for _,x in ipairs(pending)do
 local c=condition[x]
-made[c]=made[c]or make(c)
+made[c]=made[c]or version.make(c)
 tickets[x]=t:send(made[c],x)
 end
 t:wait()
@@ -1498,6 +1510,7 @@ local q=made[condition[x]]
 local res=tickets[x]and(t:got(tickets[x])or t:retry(q,x,tickets[x]))
 if not res then t:owe(x,key,b)
 elseif res:ok()and res:code()==mcp.MCMC_CODE_OK then
+if version.placed then version.placed[x]=true end
 if condition[x]==" ME"then added[#added+1]=x end
 else refused[#refused+1]=x end
 end
@@ -1519,23 +1532,23 @@ if x~=p and self:takes(x)then others[#others+1]=x end
 end
 note(self,item.id,match(item.value,"^(%d+)\r\n$"),others)
 end
-local function without_authority(t,key,b,id,old,refused,make)
+local function without_authority(t,key,b,version,refused)
 t.rctx:sleep(M.GRACE/1000)
 local condition,passed,older={},{},{}
-for _,x in ipairs(refused)do passed[x]=t:send(M.request("mg ".. M.PASSED .. id),x)end
+for _,x in ipairs(refused)do passed[x]=t:send(M.request("mg ".. M.PASSED .. version.id),x)end
 local tickets={}
 for _,x in ipairs(refused)do tickets[x]=t:send(M.ask_id(key,b),x)end
 t:wait()
 for _,x in ipairs(refused)do
 local newer,there=t:got(passed[x]),id_at(t:got(tickets[x]))
-if not(newer and newer:ok()and newer:hit())and(there or not old)then
+if not(newer and newer:ok()and newer:hit())and(there or not version.old)then
 older[#older+1],condition[x]=x,there and" C".. there or" ME"
 end
 end
-remove_from(t,M.remove_key(key,b),(offer(t,key,b,older,condition,make)),key,b)
+remove_from(t,M.remove_key(key,b),(offer(t,key,b,older,condition,version)),key,b)
 end
-function Copies:spread(key,b,p,list,id,old,make,number)
-local pending,condition={},{}
+function Copies:spread(key,b,p,list,version)
+local pending,condition,id,old={},{},version.id,version.old
 for i=1,#list do
 local x=list[i]
 if x~=p and not self.dead[x]then pending[#pending+1]=x end
@@ -1543,17 +1556,18 @@ if x~=p and self.dead[x]then self:owe(x,key,b)end
 condition[x]=old and" C".. old or" ME"
 end
 for round=1,ROUNDS do
-local refused,added=offer(self,key,b,pending,condition,make)
+local refused,added=offer(self,key,b,pending,condition,version)
 if#refused==0 and#added==0 then return true end
 if not self:counts(p,list)then return false end
 local tickets={}
-if round==1 then note(self,old,number,refused)end
+if round==1 then note(self,old,version.number,refused)end
 for _,x in ipairs(refused)do tickets[x]=self:send(M.ask_id(key,b),x)end
 local now=self:ask(M.ask_id(key,b),p)
 local gone=not now
-if gone then self:owe(p,key,b)end
-if gone or not now:hit()and self.V and self:emptied(p)then
-without_authority(self,key,b,id,old,refused,make)
+gone=gone or not now:hit()and self.V and self:emptied(p)
+if self.dead[p]then self:owe(p,key,b)end
+if gone then
+without_authority(self,key,b,version,refused)
 return true
 end
 if id_at(now)~=id then
@@ -1570,19 +1584,46 @@ end
 remove_from(self,M.remove_key(key,b),pending,key,b)
 return true
 end
+local function purge(t,key,b,p,left)
+for _=1,ROUNDS do
+if#left==0 then return end
+local looks,removals,again={},{},{}
+for _,x in ipairs(left)do looks[x]=t:send(M.ask_id(key,b),x)end
+t:wait()
+local now=t:ask(M.ask_id(key,b),p)
+if now and now:hit()then return end
+for _,x in ipairs(left)do
+local there=id_at(t:got(looks[x]))
+removals[x]=there and t:send(M.remove_id(key,b,there),x)
+end
+t:wait()
+for _,x in ipairs(left)do
+local res=removals[x]and t:got(removals[x])
+if removals[x]and not(res and res:ok()and res:code()~=mcp.MCMC_CODE_EXISTS)then again[#again+1]=x end
+end
+left=again
+end
+remove_from(t,M.remove_key(key,b),left,key,b)
+end
 function Copies:erase(key,b,p,list,seen)
-local ids,had,behind={},id_at(seen[p]),{}
+local ids,had,behind,left,answers={},id_at(seen[p]),{},{},{}
 for i=1,#list do
 local x=list[i]
 local id=id_at(seen[x])
-if id and not ids[id]then
+if id and id~=had and not ids[id]then
 ids[id]=true
 ids[#ids+1]=id
 end
 if seen[x]and id~=had then behind[#behind+1]=x end
 end
 note(self,had,nil,behind)
-for i=1,math.min(#ids,3)do self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)end
+for i=1,math.min(#ids,2)do answers=self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)end
+if had then answers=self:all(M.remove_id(key,b,had),list,p,key,b)end
+for i=1,#list do
+local x=list[i]
+if x~=p and answers[x]and answers[x]:code()==mcp.MCMC_CODE_EXISTS then left[#left+1]=x end
+end
+purge(self,key,b,p,left)
 self:all(M.remove_key(key,b),self:unseen(list,seen),p,key,b)
 end
 function Copies:unseen(list,seen)
@@ -1654,16 +1695,20 @@ if item then
 if item.id~=how.id then t:witness(item,did.p,list)end
 local number=how.delta and item.id==how.id and math.tointeger(tonumber(item.value))
 local before=number and string.format("%d",number - how.delta)
-return t:spread(key,b,did.p,list,item.id,old,function(condition)return M.place_item(key,b,item,condition)end,before)
+local function make(condition)return M.place_item(key,b,item,condition)end
+return t:spread(key,b,did.p,list,{id=item.id,old=old,make=make,number=before,placed=how.placed})
 end
 t:all(M.remove_key(key,b),list,did.p,key,b)
 return true
 end
 local function astray(t,did,key,b,list,creates,id)
 local res,seen=did.res,did.seen[did.p]
-if not seen or not seen:ok()or seen:hit()or not res:ok()or not creates and not missed(res)then return false end
+if seen and(not seen:ok()or seen:hit())or not res:ok()or not creates and not missed(res)then return false end
 local made,elsewhere=not missed(res),false
-for x,look in pairs(did.seen)do elsewhere=elsewhere or x~=did.p and t:clean(x)and look:hit()end
+for _,x in ipairs(list)do
+local look=x~=did.p and t:clean(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
+elsewhere=elsewhere or look and look:hit()
+end
 if not elsewhere or t.V and not t:emptied(did.p)then return false end
 if made then t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)end
 return t.V or again(t,key,b,did.p,list)
@@ -1690,14 +1735,14 @@ if res:code()==mcp.MCMC_CODE_SERVER_ERROR then
 t:all(M.remove_key(key,b),list,did.p,key,b)
 elseif res:ok()and not missed(res)and res:code()~=mcp.MCMC_CODE_EXISTS then
 if how.publish then return publish(t,key,b,did,list,old,how)end
-if make and how.id then return t:spread(key,b,did.p,list,how.id,old,make)end
+if make and how.id then return t:spread(key,b,did.p,list,{id=how.id,old=old,make=make,placed=how.placed})end
 t:all(M.remove_key(key,b),list,did.p,key,b)
 end
 return true
 end
 function M.decided(t,r,cmd,key,list,q,how,form,make)
 local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
-how.once=not how.id
+how.once,how.placed=not how.id,{}
 how.publish=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
 how.fresh=how.publish and look(cmd,form)
 while true do
@@ -1709,6 +1754,8 @@ if not several or settle(t,did,key,b,list,how,make)or not how.id then
 if did.done then return M.done(t,r,did.value,form,how.id)end
 return M.answer(t,r,did.res,form)
 end
+how.value=did.done and did.value or not did.done and string.match(did.res:raw_string()or"","\r\n(.*)\r\n$")or nil
+how.placed[did.p]=true
 t:doubt(how,key .. b)
 end
 end

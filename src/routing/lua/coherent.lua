@@ -76,7 +76,8 @@ local function publish(t, key, b, did, list, old, how)
         if item.id ~= how.id then t:witness(item, did.p, list) end
         local number = how.delta and item.id == how.id and math.tointeger(tonumber(item.value))
         local before = number and string.format("%d", number - how.delta)
-        return t:spread(key, b, did.p, list, item.id, old, function(condition) return M.place_item(key, b, item, condition) end, before)
+        local function make(condition) return M.place_item(key, b, item, condition) end
+        return t:spread(key, b, did.p, list, { id = item.id, old = old, make = make, number = before, placed = how.placed })
     end
     t:all(M.remove_key(key, b), list, did.p, key, b)
     return true
@@ -85,9 +86,12 @@ end
 -- did the authority miss, or make anew, what a copy has? Then what it made is undone, and -> true: decide again
 local function astray(t, did, key, b, list, creates, id)
     local res, seen = did.res, did.seen[did.p]
-    if not seen or not seen:ok() or seen:hit() or not res:ok() or not creates and not missed(res) then return false end
+    if seen and (not seen:ok() or seen:hit()) or not res:ok() or not creates and not missed(res) then return false end
     local made, elsewhere = not missed(res), false
-    for x, look in pairs(did.seen) do elsewhere = elsewhere or x ~= did.p and t:clean(x) and look:hit() end
+    for _, x in ipairs(list) do
+        local look = x ~= did.p and t:clean(x) and (did.seen[x] or t:ask(M.ask_id(key, b), x))
+        elsewhere = elsewhere or look and look:hit()
+    end
     if not elsewhere or t.V and not t:emptied(did.p) then return false end
     if made then t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p) end
     return t.V or again(t, key, b, did.p, list)
@@ -119,7 +123,7 @@ local function settle(t, did, key, b, list, how, make)
         t:all(M.remove_key(key, b), list, did.p, key, b)
     elseif res:ok() and not missed(res) and res:code() ~= mcp.MCMC_CODE_EXISTS then
         if how.publish then return publish(t, key, b, did, list, old, how) end
-        if make and how.id then return t:spread(key, b, did.p, list, how.id, old, make) end
+        if make and how.id then return t:spread(key, b, did.p, list, { id = how.id, old = old, make = make, placed = how.placed }) end
         t:all(M.remove_key(key, b), list, did.p, key, b)
     end
     return true
@@ -129,7 +133,7 @@ end
 -- -> request for the copies, where the command says all of the new item
 function M.decided(t, r, cmd, key, list, q, how, form, make)
     local b, several, creates = b_flag(r), #list > 1, M.creates(r, cmd)
-    how.once = not how.id
+    how.once, how.placed = not how.id, {}
     how.publish = several and not make and cmd ~= mcp.CMD_MD and not r:has_flag("I")
     how.fresh = how.publish and look(cmd, form)
     while true do
@@ -141,6 +145,8 @@ function M.decided(t, r, cmd, key, list, q, how, form, make)
                 if did.done then return M.done(t, r, did.value, form, how.id) end
                 return M.answer(t, r, did.res, form)
             end
+            how.value = did.done and did.value or not did.done and string.match(did.res:raw_string() or "", "\r\n(.*)\r\n$") or nil
+            how.placed[did.p] = true
             t:doubt(how, key .. b)
         end
     end

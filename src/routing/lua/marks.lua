@@ -58,18 +58,19 @@ function Copies:lose(x)
 end
 
 -- a key is missing on authority x: has x been emptied since that was last found out? Then it is marked: it takes writes, and
--- is not read; ask `lead` again.
+-- is not read; ask `lead` again. So too if x no longer answers.
 function Copies:emptied(x)
     local rec = self.servers[x]
     if rec.turns ~= self.turns then return true end -- another request has just found out
-    local res = self:try(M.request("mg " .. (rec.emptied and M.NOTED or M.WHOLE)), x)
-    if not res or not res:ok() or res:hit() then return false end
+    local res = self:ask(M.request("mg " .. (rec.emptied and M.NOTED or M.WHOLE)), x)
+    if not res then return true end
+    if not res:ok() or res:hit() then return false end
     local now = mcp.time_real_millis()
     -- the second one is `r`, because nobody owes anything for it
-    rec.all = { { state = "d", server = rec.name, owner = "all" }, { state = "r", server = rec.name, owner = format("e%x", now) } }
-    rec.emptied = now
+    local marks = { { state = "d", server = rec.name, owner = "all" }, { state = "r", server = rec.name, owner = format("e%x", now) } }
+    rec.all, rec.emptied = marks, now
     self:try(M.request("ms " .. M.NOTED .. " 1", "1\r\n"), x)
-    distrust(self, x, M.hollow(now), rec.all)
+    distrust(self, x, M.hollow(now), marks)
     return true
 end
 

@@ -10,7 +10,8 @@ local ROUNDS <const> = 3 -- a copy that others write at the same time is tried s
 local LIFE <const> = 3 -- seconds that a note stays: longer than an answer can be waited for
 local DOUBTS <const>, CHAIN <const> = 256, 3 -- lost answers that are remembered, and looked for at once
 
--- Writes whose answers were lost: { name = key, id, sent = in which order, delta }. void: known not to have been done.
+-- Writes whose answers were lost: { name = key, id, sent = in which order, delta, placed = servers that took the version from
+-- us, value = what it made, if known }. void: known not to have been done.
 local doubts, sent = {}, 0
 
 local function id_at(res) return res and res:ok() and (M.id_of(res) or false) end
@@ -18,7 +19,7 @@ local function id_at(res) return res and res:ok() and (M.id_of(res) or false) en
 -- how has lost its answer, or the authority before the copies had the outcome: it is in doubt whether it is done
 function Copies:doubt(how, name)
     self.doubtful, self.hurt = true, true
-    how.doubt = { name = name, id = how.id, sent = how.sent, delta = how.delta }
+    how.doubt = { name = name, id = how.id, sent = how.sent, delta = how.delta, placed = how.placed or {}, value = how.value }
     if how.id then
         if #doubts >= DOUBTS then table.remove(doubts, 1) end
         doubts[#doubts + 1] = how.doubt
@@ -46,26 +47,31 @@ local function back(list, j, value)
     return value
 end
 
--- Was it done, though the answer was lost? Its version is what p has, or has been passed by another write; or a later one
--- of this proxy was done. -> was it, its value (nil where another write has passed it and did not know), is it what p has
+-- Was it done, though the answer was lost? Its version is what p has, or took from us, or has been passed by another write; or
+-- a later one of this proxy was done. -> was it (nil if p no longer answers), its value (nil where another write has passed it and did
+-- not know), is it what p has
 local function resolve(t, p, list, key, b, mine)
-    local later, tickets = chain(mine), {}
-    local look = t:send(M.request("mg " .. key .. b .. " v c u"), p)
+    local later, tickets, asked = chain(mine), {}, {}
+    local q = M.request("mg " .. key .. b .. " v c u")
+    local look = t:send(q, p)
     for j, other in ipairs(later) do
-        tickets[j] = {}
+        tickets[j], asked[j] = {}, M.request("mg " .. M.PASSED .. other.id .. " v")
         for _, x in ipairs(list) do
-            if #list > 1 and not t.dead[x] then table.insert(tickets[j], t:send(M.request("mg " .. M.PASSED .. other.id .. " v"), x)) end
+            if #list > 1 and not t.dead[x] then tickets[j][x] = t:send(asked[j], x) end
         end
     end
     t:wait()
-    local now = t:got(look)
-    local id, value = id_at(now), now and match(now:raw_string() or "", "\r\n(.*)\r\n$")
+    local now = look and (t:got(look) or t:retry(q, p, look))
+    if not now then return nil end
+    local id, value = id_at(now), match(now:raw_string() or "", "\r\n(.*)\r\n$")
     for j, other in ipairs(later) do
-        if id == other.id then return true, back(later, j, value), j == 1 end
-        for _, ticket in ipairs(tickets[j]) do
-            local note = t:got(ticket)
+        if id == other.id then return true, mine.value or back(later, j, value), j == 1 end
+        if other.placed[p] then return true, mine.value, false end
+        for _, x in ipairs(list) do
+            local ticket = tickets[j][x]
+            local note = ticket and (t:got(ticket) or t:retry(asked[j], x, ticket))
             if note and note:ok() and note:hit() then
-                return true, back(later, j, match(note:raw_string() or "", "\r\n(%d+)\r\n$")), false
+                return true, mine.value or back(later, j, match(note:raw_string() or "", "\r\n(%d+)\r\n$")), false
             end
         end
     end
@@ -124,11 +130,18 @@ end
 function Copies:decide(q, list, key, b, how)
     local before
     while true do
-        local p = self:lead(list)
+        local p, done, value, last = self:lead(list), nil, nil, nil
         if not p then return nil end
         local mine = how.doubt
+        while mine and mine.id and done == nil do
+            done, value, last = resolve(self, p, list, key, b, mine)
+            if done == nil then
+                self:owe(p, key, b)
+                p = self:lead(list)
+                if not p then return nil end
+            end
+        end
         if mine and mine.id then
-            local done, value, last = resolve(self, p, list, key, b, mine)
             if done then return { done = true, value = value, p = p, seen = {}, last = last } end
             mine.void = true
         elseif mine and how.once then
@@ -161,11 +174,11 @@ function Copies:give_back(res, x, key, b)
 end
 
 -- sends the new version to the copies in `pending` -> those that refused it, those that had nothing before
-local function offer(t, key, b, pending, condition, make)
+local function offer(t, key, b, pending, condition, version)
     local tickets, made, refused, added = {}, {}, {}, {}
     for _, x in ipairs(pending) do
         local c = condition[x]
-        made[c] = made[c] or make(c)
+        made[c] = made[c] or version.make(c)
         tickets[x] = t:send(made[c], x)
     end
     t:wait()
@@ -174,6 +187,7 @@ local function offer(t, key, b, pending, condition, make)
         local res = tickets[x] and (t:got(tickets[x]) or t:retry(q, x, tickets[x]))
         if not res then t:owe(x, key, b)
         elseif res:ok() and res:code() == mcp.MCMC_CODE_OK then
+            if version.placed then version.placed[x] = true end
             if condition[x] == " ME" then added[#added + 1] = x end
         else refused[#refused + 1] = x end -- one that is being repaired too: else it keeps what it has once it is trusted
     end
@@ -204,26 +218,27 @@ end
 -- the authority is gone, and `refused` hold something else than it held: what was on its way arrives in GRACE, before
 -- anybody uses the next authority. Who has something newer has a note of ours, who lost what it had lost it after us; the
 -- others get it.
-local function without_authority(t, key, b, id, old, refused, make)
+local function without_authority(t, key, b, version, refused)
     t.rctx:sleep(M.GRACE / 1000)
     local condition, passed, older = {}, {}, {}
-    for _, x in ipairs(refused) do passed[x] = t:send(M.request("mg " .. M.PASSED .. id), x) end
+    for _, x in ipairs(refused) do passed[x] = t:send(M.request("mg " .. M.PASSED .. version.id), x) end
     local tickets = {}
     for _, x in ipairs(refused) do tickets[x] = t:send(M.ask_id(key, b), x) end
     t:wait()
     for _, x in ipairs(refused) do
         local newer, there = t:got(passed[x]), id_at(t:got(tickets[x]))
-        if not (newer and newer:ok() and newer:hit()) and (there or not old) then
+        if not (newer and newer:ok() and newer:hit()) and (there or not version.old) then
             older[#older + 1], condition[x] = x, there and " C" .. there or " ME"
         end
     end
-    remove_from(t, M.remove_key(key, b), (offer(t, key, b, older, condition, make)), key, b)
+    remove_from(t, M.remove_key(key, b), (offer(t, key, b, older, condition, version)), key, b)
 end
 
--- version id, which authority p holds in place of version `old` (false: of nothing, nil: unknown), goes to the others.
--- make: condition -> request; number: what `old` was, if known. -> false if p may have lost the lead meanwhile: then decide again.
-function Copies:spread(key, b, p, list, id, old, make, number)
-    local pending, condition = {}, {}
+-- version { id, old, make, number, placed }, which authority p holds in place of version `old` (false: of nothing, nil: unknown),
+-- goes to the others. make: condition -> request; number: what `old` was, if known; placed: notes who took it, if given.
+-- -> false if p may have lost the lead meanwhile: then decide again.
+function Copies:spread(key, b, p, list, version)
+    local pending, condition, id, old = {}, {}, version.id, version.old
     for i = 1, #list do
         local x = list[i]
         if x ~= p and not self.dead[x] then pending[#pending + 1] = x end
@@ -231,17 +246,18 @@ function Copies:spread(key, b, p, list, id, old, make, number)
         condition[x] = old and " C" .. old or " ME"
     end
     for round = 1, ROUNDS do
-        local refused, added = offer(self, key, b, pending, condition, make)
+        local refused, added = offer(self, key, b, pending, condition, version)
         if #refused == 0 and #added == 0 then return true end
         if not self:counts(p, list) then return false end
         local tickets = {}
-        if round == 1 then note(self, old, number, refused) end
+        if round == 1 then note(self, old, version.number, refused) end
         for _, x in ipairs(refused) do tickets[x] = self:send(M.ask_id(key, b), x) end
         local now = self:ask(M.ask_id(key, b), p)
         local gone = not now
-        if gone then self:owe(p, key, b) end
-        if gone or not now:hit() and self.V and self:emptied(p) then
-            without_authority(self, key, b, id, old, refused, make)
+        gone = gone or not now:hit() and self.V and self:emptied(p)
+        if self.dead[p] then self:owe(p, key, b) end
+        if gone then
+            without_authority(self, key, b, version, refused)
             return true
         end
         if id_at(now) ~= id then -- a newer write or a removal: theirs is what counts
@@ -259,21 +275,51 @@ function Copies:spread(key, b, p, list, id, old, make, number)
     return true
 end
 
+-- authority p has removed the key, and copies in `left` have something else than was seen there: what p decided before may only
+-- now have reached them. What a copy had before p has nothing is what p had before.
+local function purge(t, key, b, p, left)
+    for _ = 1, ROUNDS do
+        if #left == 0 then return end
+        local looks, removals, again = {}, {}, {}
+        for _, x in ipairs(left) do looks[x] = t:send(M.ask_id(key, b), x) end
+        t:wait()
+        local now = t:ask(M.ask_id(key, b), p)
+        if now and now:hit() then return end -- written anew: whoever did that sees to the copies
+        for _, x in ipairs(left) do
+            local there = id_at(t:got(looks[x]))
+            removals[x] = there and t:send(M.remove_id(key, b, there), x)
+        end
+        t:wait()
+        for _, x in ipairs(left) do
+            local res = removals[x] and t:got(removals[x])
+            if removals[x] and not (res and res:ok() and res:code() ~= mcp.MCMC_CODE_EXISTS) then again[#again + 1] = x end
+        end
+        left = again
+    end
+    remove_from(t, M.remove_key(key, b), left, key, b)
+end
+
 -- authority p has removed the key: the versions that were seen anywhere go from all others too, by id, so that nobody's
--- new item is hit. seen: looks before, by server
+-- new item is hit; p's last, as it follows upon the others. seen: looks before, by server
 function Copies:erase(key, b, p, list, seen)
-    local ids, had, behind = {}, id_at(seen[p]), {}
+    local ids, had, behind, left, answers = {}, id_at(seen[p]), {}, {}, {}
     for i = 1, #list do
         local x = list[i]
         local id = id_at(seen[x])
-        if id and not ids[id] then
+        if id and id ~= had and not ids[id] then
             ids[id] = true
             ids[#ids + 1] = id
         end
         if seen[x] and id ~= had then behind[#behind + 1] = x end
     end
     note(self, had, nil, behind)
-    for i = 1, math.min(#ids, 3) do self:all(M.remove_id(key, b, ids[i]), list, had and p or nil, key, b) end
+    for i = 1, math.min(#ids, 2) do answers = self:all(M.remove_id(key, b, ids[i]), list, had and p or nil, key, b) end
+    if had then answers = self:all(M.remove_id(key, b, had), list, p, key, b) end
+    for i = 1, #list do
+        local x = list[i]
+        if x ~= p and answers[x] and answers[x]:code() == mcp.MCMC_CODE_EXISTS then left[#left + 1] = x end
+    end
+    purge(self, key, b, p, left)
     self:all(M.remove_key(key, b), self:unseen(list, seen), p, key, b)
 end
 

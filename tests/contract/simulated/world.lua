@@ -1,6 +1,6 @@
 -- Virtual time, the network between proxies and servers, and what can go wrong with both.
 -- Global: new_server (memcached.lua). Times in ms. A proxy's TIMEOUT is the library's; a server that is down is tried again after RETRY.
-local TIMEOUT, RETRY = 140, 1000
+local TIMEOUT, RETRY = LIBRARY:match("M.TIMEOUT=([%d.]+)") * 1000, 1000
 
 function new_world(random, servers, proxies)
     local world = { now = 0, servers = {}, paths = {}, paused = {}, queue = {}, order = 0 }
