@@ -42,6 +42,14 @@ local function compare(t, x, key, b)
             if y ~= x and not t.dead[y] and not rec.owed[key .. b] and rec.rank >= (source and t.servers[source].rank or 0) then source = y end
         end
     end
+    if not source then -- this proxy owes it to all of them: the one that took the last write has what clients were told
+        local led = t.V.led[key .. b]
+        for _, y in ipairs(list) do
+            local rec = t.servers[y]
+            if not t.dead[y] and (rec == led or not source or t.servers[source] ~= led and rec.rank > t.servers[source].rank) then source = y end
+        end
+        if source == x then return true end
+    end
     if not source then return false end
     local item_ticket, id_ticket = t:send(M.ask_item(key, b), source), t:send(M.ask_id(key, b), x)
     t:wait()
@@ -70,6 +78,7 @@ local function mend(t, x, rec)
     local key, b = match(name, "^(%S+)(.*)$")
     if compare(t, x, key, b) then
         if rec.owed[name] == now then rec.owed[name], rec.owing = nil, rec.owing - 1 end
+        if t.V.led[name] == rec then t.V.led[name] = nil end
     elseif rec.owed[name] == now then
         rec.owed[name] = since
     end
