@@ -26,6 +26,26 @@ pub(crate) fn command(test: &str, seed: u64) -> String {
 }
 
 /// The history is one that one memcached could have given; else the whole finding, with what the servers hold.
+pub(crate) fn as_one_memcached(
+    test: &str,
+    bed: &Bed,
+    history: &History,
+    misses: Misses,
+    story: &[String],
+) -> Result<Checked, String> {
+    check(history, misses).map_err(|violation| {
+        let failed = violation.operation.end;
+        let state = bed.state_of(&violation.key);
+        let story = story.join("\n  ");
+        format!(
+            "\n{violation}the servers now:\n{state}what happened to them (found at {:.0} ms):\n  {story}\nrun again: {}\n",
+            failed.as_secs_f64() * 1e3,
+            command(test, history.seed),
+        )
+    })
+}
+
+/// Panics with the finding of [`as_one_memcached`].
 pub(crate) fn assert_one_memcached(
     test: &str,
     bed: &Bed,
@@ -33,14 +53,5 @@ pub(crate) fn assert_one_memcached(
     misses: Misses,
     story: &[String],
 ) -> Checked {
-    check(history, misses).unwrap_or_else(|violation| {
-        let failed = violation.operation.end;
-        let state = bed.state_of(&violation.key);
-        let story = story.join("\n  ");
-        panic!(
-            "\n{violation}the servers now:\n{state}what happened to them (found at {:.0} ms):\n  {story}\nrun again: {}\n",
-            failed.as_secs_f64() * 1e3,
-            command(test, history.seed),
-        )
-    })
+    as_one_memcached(test, bed, history, misses, story).unwrap_or_else(|finding| panic!("{finding}"))
 }

@@ -68,6 +68,11 @@ impl Starved {
         }
         longest.values().sum()
     }
+
+    /// The most of it within any stretch of this length.
+    pub fn most_within(&self, length: Duration) -> Duration {
+        self.looks.iter().map(|(at, _)| self.between(*at, *at + length)).max().unwrap_or_default()
+    }
 }
 
 fn look(groups: &dyn Fn() -> Vec<Vec<u32>>, over: &AtomicBool) -> Vec<Look> {
@@ -132,7 +137,9 @@ mod tests {
             over.store(true, Ordering::Relaxed);
             (start, Instant::now())
         });
-        let (busy, idle) = (busy.end().unwrap().between(start, end), idle.end().unwrap().between(start, end));
+        let (busy, idle) = (busy.end().unwrap(), idle.end().unwrap());
+        assert!(busy.most_within(end - start) >= busy.between(start, end));
+        let (busy, idle) = (busy.between(start, end), idle.between(start, end));
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         // Each has a quarter of a processor at most.

@@ -34,7 +34,7 @@ pub enum Kind {
     RequestsLost,
     /// [`Fault::RepliesLost`]
     RepliesLost,
-    /// [`Fault::Delay`], by 5 to 65 ms: below the proxy's timeout of 200 ms there and back.
+    /// [`Fault::Delay`], by 5 to 65 ms: below the proxy's timeout of 150 ms there and back.
     Delay,
 }
 
