@@ -758,12 +758,13 @@ self:change(rec,true)
 rec.was=false
 end
 end
-V.valid=math.max(V.valid,(answers>0 and start or mono())+M.LEASE)
-V.early=V.valid - M.LEASE*(1 - EARLY)
+local from=answers>0 and start or mono()
 local new=answers==#self.q
 for _,member in pairs(seen)do new=new and not member.cas end
 if new then self:found()end
 self:correct(seen,marks)
+V.valid=math.max(V.valid,from+M.LEASE)
+V.early=V.valid - M.LEASE*(1 - EARLY)
 end
 function Copies:found()
 local q=M.request("ms ".. M.WHOLE .." 1 ME","1\r\n")

@@ -1,5 +1,6 @@
 //! Failover: a local cache in front of the cluster, which saves requests and never a client's mistake for it.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::commands::converse;
@@ -119,6 +120,24 @@ fn a_frozen_local_cache_holds_up_only_the_requests_that_find_out() {
     }
     local.thaw();
     assert!(slow <= 4, "{slow} of 50 times a local cache that was known to hang was waited for");
+}
+
+#[test]
+fn a_read_sent_behind_a_write_does_not_pass_it_while_the_view_is_written() {
+    let (servers, local) = (servers(3), Server::start());
+    let proxy = Proxy::start(&Layout::failover(&local.address(), 10).config(&servers, 1));
+    let mut client = proxy.client();
+    for number in 0..30 {
+        for server in &servers {
+            server.client().text("md __mcp:v\r\n");
+        }
+        thread::sleep(Duration::from_millis(100)); // longer than a view may be used
+        let key = format!("k{number}");
+        client.ask(
+            format!("set {key} 0 0 1\r\nx\r\nget {key}\r\n"),
+            format!("STORED\r\nVALUE {key} 0 1\r\nx\r\nEND\r\n"),
+        );
+    }
 }
 
 #[test]

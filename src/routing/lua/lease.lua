@@ -200,12 +200,13 @@ function Copies:renew()
             rec.was = false
         end
     end
-    V.valid = math.max(V.valid, (answers > 0 and start or mono()) + M.LEASE) -- nobody answers: availability wins
-    V.early = V.valid - M.LEASE * (1 - EARLY)
+    local from = answers > 0 and start or mono() -- nobody answers: availability wins
     local new = answers == #self.q
     for _, member in pairs(seen) do new = new and not member.cas end
     if new then self:found() end
     self:correct(seen, marks)
+    V.valid = math.max(V.valid, from + M.LEASE) -- not before: with nothing to write, what came after this request would pass it
+    V.early = V.valid - M.LEASE * (1 - EARLY)
 end
 
 -- nobody of Q has a view: the cluster is new, so no server has lost anything
