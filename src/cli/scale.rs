@@ -15,7 +15,7 @@ use super::duration;
 use crate::names::{DEFAULT_CACHE_NAMESPACE, label};
 use crate::settings::Settings;
 use crate::topology::scaling::{self, Next, Write};
-use crate::topology::{Cluster, ClusterId, discover};
+use crate::topology::{Cluster, ClusterId, cluster_of, discover};
 
 /// Keys would be lost; nothing was written.
 const REFUSED: u8 = 3;
@@ -162,11 +162,7 @@ async fn look(api: &Api<StatefulSet>, id: &ClusterId) -> Result<(Vec<Value>, Clu
             )));
         }
     };
-    let is_member = |set: &Value| {
-        let labels = &set["metadata"]["labels"];
-        labels[label::CLUSTER] == id.name && labels[label::ROLE] != "gutter"
-    };
-    Ok((sets.into_iter().filter(is_member).collect(), cluster))
+    Ok((sets.into_iter().filter(|set| cluster_of(set).as_ref() == Some(id)).collect(), cluster))
 }
 
 /// `false` when what it relies on has changed.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
@@ -16,8 +16,8 @@ use super::clusters::Clusters;
 use super::lease::Leadership;
 use super::ring::by_cluster;
 use super::trouble::Trouble;
+use crate::topology::Cluster;
 use crate::topology::placement::at_risk;
-use crate::topology::{Cluster, ClusterId};
 use crate::webhook::metrics::{Metrics, PlaceLabels};
 
 /// Pause between two looks.
@@ -68,12 +68,13 @@ impl Watcher {
         let (sets, topology) = (self.clusters.stateful_sets(), self.clusters.current());
         self.zones.retain(|_, (_, when)| when.elapsed() < ZONES);
         let mut risks = HashMap::new();
-        for ((namespace, name), members) in by_cluster(&sets) {
-            let id = ClusterId { namespace: namespace.to_owned(), name: name.to_owned() };
+        for (id, members) in by_cluster(&sets) {
             let Some(Ok(cluster)) = topology.clusters.get(&id) else { continue };
             let mut nodes = BTreeMap::new();
             for set in members {
-                self.whole_pods(namespace, set, &mut nodes).await.with_context(|| format!("pods of cluster {id}"))?;
+                self.whole_pods(&id.namespace, set, &mut nodes)
+                    .await
+                    .with_context(|| format!("pods of cluster {id}"))?;
             }
             let mut zones = BTreeMap::new();
             for (pod, node) in &nodes {
@@ -100,7 +101,7 @@ impl Watcher {
         let pods = Api::<Pod>::namespaced(self.client.clone(), namespace).list(&wanted).await?;
         for pod in pods {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-            if let Some(node) = node.filter(|_| is_ready(&pod) && pod.metadata.deletion_timestamp.is_none()) {
+            if let Some(node) = node.filter(|_| ready(&pod).is_some() && pod.metadata.deletion_timestamp.is_none()) {
                 nodes.insert(pod.name_any(), node);
             }
         }
@@ -136,7 +137,8 @@ fn risks_of(cluster: &Cluster, kind: &'static str, places: &BTreeMap<String, Str
     at_risk(cluster, place_of).into_iter().map(|(place, share)| (labels(place), share)).collect()
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+/// The condition that says that a pod is ready, if it is.
+pub(super) fn ready(pod: &Pod) -> Option<&PodCondition> {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.find(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -19,11 +19,11 @@ use super::injected::SharedPods;
 use super::lease::Leadership;
 use super::ring_change::{Change, Proxy, Step, step};
 use super::trouble::Trouble;
-use crate::names::{annotation, label};
+use crate::names::annotation;
 use crate::routing::config;
 use crate::topology::change::{InForce, Shape};
 use crate::topology::ring::{self, Ring, Servers};
-use crate::topology::{Cluster, ClusterId, Copies};
+use crate::topology::{Cluster, ClusterId, Copies, cluster_of};
 use crate::webhook::metrics::Metrics;
 
 /// Pause between two looks, and between two steps of a change.
@@ -66,8 +66,7 @@ impl Keeper {
     async fn round(&mut self) {
         let sets = self.clusters.stateful_sets();
         let (mut changing, mut held) = (0, Ok(()));
-        for ((namespace, name), members) in by_cluster(&sets) {
-            let id = ClusterId { namespace: namespace.to_owned(), name: name.to_owned() };
+        for (id, members) in by_cluster(&sets) {
             match self.cluster(&id, &members).await {
                 Ok(true) => {}
                 Ok(false) => changing += 1,
@@ -205,16 +204,12 @@ fn change(
     Change { known: lists, goal, floor, proxies, gone }
 }
 
-/// The StatefulSets that hold data, by namespace and cluster; a gutter holds none.
-pub(super) fn by_cluster(sets: &[Value]) -> BTreeMap<(&str, &str), Vec<&Value>> {
+/// The StatefulSets that hold keys, by cluster.
+pub(super) fn by_cluster(sets: &[Value]) -> BTreeMap<ClusterId, Vec<&Value>> {
     let mut clusters: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for set in sets {
-        let labels = &set["metadata"]["labels"];
-        if let (Some(namespace), Some(cluster)) =
-            (set["metadata"]["namespace"].as_str(), labels[label::CLUSTER].as_str())
-            && labels[label::ROLE] != "gutter"
-        {
-            clusters.entry((namespace, cluster)).or_default().push(set);
+        if let Some(id) = cluster_of(set) {
+            clusters.entry(id).or_default().push(set);
         }
     }
     clusters

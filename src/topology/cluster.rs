@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::routing::order::Order;
 use crate::settings::is_dns_label;
 
 /// A cluster's name.
@@ -93,6 +94,20 @@ pub struct Cluster {
     pub consistency: Consistency,
     /// The ring's epoch, from 1.
     pub epoch: u64,
+}
+
+impl Cluster {
+    /// Which servers hold a key's copies. Where no copies are declared a key is on all servers: the mode `replicated` means
+    /// that. `None` for a cluster that no StatefulSets make.
+    pub fn order(&self) -> Option<Order> {
+        let lists: Vec<usize> = self.replicas.iter().map(|replica| replica.servers.len()).collect();
+        let servers = lists.first().copied()?;
+        let copies = match self.copies {
+            Copies::Undeclared | Copies::All => servers,
+            Copies::Number(number) => usize::try_from(number).ok()?.min(servers),
+        };
+        Order::new(&lists, copies)
+    }
 }
 
 /// Every cluster that is known, and for each that can't be used the reason.

@@ -43,20 +43,20 @@ pub fn built_in(settings: &Settings) -> Topology {
     Topology { clusters: BTreeMap::from([(id, Ok(cluster))]) }
 }
 
-/// The clusters that `sets` make. A gutter StatefulSet stands in for dead servers and holds no shard, so it adds none.
+/// The cluster whose keys a StatefulSet holds; none without the label, and none for a gutter, which stands in for dead
+/// servers and holds no shard.
+pub fn cluster_of(set: &Value) -> Option<ClusterId> {
+    let name = label_of(set, label::CLUSTER).filter(|_| label_of(set, label::ROLE) != Some("gutter"))?;
+    let namespace = set.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
+    Some(ClusterId { namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+/// The clusters that `sets` make.
 pub fn discover<'a>(sets: impl IntoIterator<Item = &'a Value>, settings: &Settings) -> Topology {
     let mut members: BTreeMap<ClusterId, Result<Vec<Member>, String>> = BTreeMap::new();
     for set in sets {
-        let text = |pointer: &str| set.pointer(pointer).and_then(Value::as_str);
-        let Some(cluster) = label_of(set, label::CLUSTER) else {
+        let Some(id) = cluster_of(set) else {
             continue;
-        };
-        if label_of(set, label::ROLE) == Some("gutter") {
-            continue;
-        }
-        let id = ClusterId {
-            namespace: text("/metadata/namespace").unwrap_or("default").to_owned(),
-            name: cluster.to_owned(),
         };
         let entry = members.entry(id.clone()).or_insert_with(|| Ok(Vec::new()));
         match (entry.as_mut(), read(set, &id, settings)) {

@@ -12,4 +12,4 @@ pub mod ring;
 pub mod scaling;
 
 pub use cluster::{Cluster, ClusterId, ClusterIdError, Consistency, Copies, Replica, Topology};
-pub use discover::{built_in, discover};
+pub use discover::{built_in, cluster_of, discover};

@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cluster, Copies};
-use crate::routing::order::Order;
+use super::Cluster;
 
 /// Keys that are looked at. Which they are does not matter: the order spreads them evenly.
 const SAMPLE: u32 = 4096;
@@ -15,13 +14,7 @@ const SAMPLE: u32 = 4096;
 ///
 /// `place_of` says where a server, `host:port`, runs; `None` for one that does not run, or is not whole: it holds nothing.
 pub fn at_risk<'a>(cluster: &Cluster, place_of: impl Fn(&str) -> Option<&'a str>) -> BTreeMap<&'a str, f64> {
-    let lists: Vec<usize> = cluster.replicas.iter().map(|replica| replica.servers.len()).collect();
-    let servers = lists.iter().copied().min().unwrap_or_default();
-    let copies = match cluster.copies {
-        Copies::Undeclared | Copies::All => servers,
-        Copies::Number(copies) => usize::try_from(copies).unwrap_or(usize::MAX).min(servers),
-    };
-    let Some(order) = Order::new(&lists, copies).filter(|order| order.copies() > 1) else { return BTreeMap::new() };
+    let Some(order) = cluster.order().filter(|order| order.copies() > 1) else { return BTreeMap::new() };
     let places: Vec<Option<&str>> =
         cluster.replicas.iter().flat_map(|replica| &replica.servers).map(|server| place_of(server)).collect();
     let mut lost: BTreeMap<&str, u32> = places.iter().flatten().map(|place| (*place, 0)).collect();
@@ -40,7 +33,7 @@ pub fn at_risk<'a>(cluster: &Cluster, place_of: impl Fn(&str) -> Option<&'a str>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::topology::{ClusterId, Consistency, Replica};
+    use crate::topology::{ClusterId, Consistency, Copies, Replica};
 
     /// Servers are called after where they run: `NODE-rest`, and `-rest` where they do not.
     fn risk(copies: Copies, replicas: &[&[&str]]) -> Vec<(String, u32)> {

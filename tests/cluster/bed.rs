@@ -118,11 +118,17 @@ impl Bed {
 
     /// Makes the kinds of the Prometheus operator known.
     pub(crate) fn know_prometheus(&self) {
-        let crd = workspace_root().join("tests/cluster/prometheus-crd.yaml");
-        let said = self.kubectl(&["apply", "--server-side", "-f", crd.to_str().unwrap()]);
+        self.know("prometheus-crd.yaml", &["monitoring.coreos.com/v1/prometheusrules"]);
+    }
+
+    /// Applies the CustomResourceDefinitions of a file beside this one, and waits until their kinds are served.
+    pub(crate) fn know(&self, file: &str, kinds: &[&str]) {
+        let crds = workspace_root().join("tests/cluster").join(file);
+        let said = self.kubectl(&["apply", "--server-side", "-f", crds.to_str().unwrap()]);
         assert!(said.ok, "{}", said.err);
-        let path = "/apis/monitoring.coreos.com/v1/prometheusrules";
-        self.wait_for("Prometheus' kinds", path, |list| list["items"].is_array());
+        for kind in kinds {
+            self.wait_for(&format!("{kind} to be served"), &format!("/apis/{kind}"), |list| list["items"].is_array());
+        }
     }
 
     /// The folder of a kustomization that adds one of the manifests' components to the recommended install.

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use testbed::folder::workspace_root;
 use testbed::process::Spec;
 
 use crate::bed::{BOUND, Bed, is_injected, pod};
@@ -16,13 +15,7 @@ const SERVICE: &str = "memcached-injector.memcached-injector.svc";
 impl Bed {
     /// Kinds that cert-manager would bring.
     pub(crate) fn know_cert_manager(&self) {
-        let crds = workspace_root().join("tests/cluster/cert-manager-crds.yaml");
-        let said = self.kubectl(&["apply", "--server-side", "-f", crds.to_str().unwrap()]);
-        assert!(said.ok, "{}", said.err);
-        for kind in ["certificates", "issuers"] {
-            let path = format!("/apis/cert-manager.io/v1/{kind}");
-            self.wait_for("cert-manager's kinds", &path, |list| list["items"].is_array());
-        }
+        self.know("cert-manager-crds.yaml", &["cert-manager.io/v1/certificates", "cert-manager.io/v1/issuers"]);
     }
 }
 

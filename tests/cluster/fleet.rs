@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testbed::parts::injector::{self, Injector, addresses, endpoint_slices, wait_until_admitting};
+use testbed::usage;
 use testbed::wait::{Look, until};
 
 use crate::bed::{BOUND, Bed, is_injected, pod};
@@ -66,13 +67,9 @@ pub(crate) fn metric(replica: &Injector, name: &str) -> f64 {
 
 /// Memory of a replica in MB: all of it, and without the program itself, which in a debug build is larger than all else.
 pub(crate) fn memory(replica: &Injector) -> (f64, f64) {
-    (status(replica, "VmRSS:"), status(replica, "RssAnon:"))
-}
-
-fn status(replica: &Injector, field: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", replica.process().pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+    let pid = replica.process().pid();
+    let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    (megabytes(usage::resident(pid).unwrap()), megabytes(usage::anonymous(pid).unwrap()))
 }
 
 /// Which of them lead, by their own metrics.

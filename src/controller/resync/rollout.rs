@@ -12,6 +12,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 
 use super::gate::is_running;
+use crate::controller::placement::ready;
 use crate::names::label;
 use crate::resync::{Need, Standing, next};
 use crate::topology::ClusterId;
@@ -81,9 +82,7 @@ fn knows_its_template(set: &Value) -> bool {
 }
 
 fn is_ready_for(pod: &Pod, length: Duration) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let since = ready.and_then(|condition| condition.last_transition_time.as_ref());
+    let since = ready(pod).and_then(|condition| condition.last_transition_time.as_ref());
     let age = since.and_then(|time| Duration::try_from(Timestamp::now().duration_since(time.0)).ok());
     age.is_some_and(|age| age >= length)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::memcached::{Answer, Batch, Connection, Error};
 use crate::routing::order::Order;
 use crate::routing::view::{Name, names, watched};
-use crate::topology::{Cluster, Consistency, Copies};
+use crate::topology::{Cluster, Consistency};
 
 /// Longest wait for a server: longer than a busy one needs, shorter than anybody waits for a gate.
 const BOUND: Duration = Duration::from_secs(2);
@@ -23,19 +23,14 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Of a cluster. Where no copies are declared a key is on all servers: the mode `replicated` means that.
+    /// Of a cluster.
     pub fn of(cluster: &Cluster) -> Option<Shape> {
         let lists: Vec<usize> = cluster.replicas.iter().map(|replica| replica.servers.len()).collect();
-        let servers = lists.first().copied()?;
-        let copies = match cluster.copies {
-            Copies::Undeclared | Copies::All => servers,
-            Copies::Number(number) => usize::try_from(number).ok()?.min(servers),
-        };
         Some(Shape {
             addresses: cluster.replicas.iter().flat_map(|replica| replica.servers.clone()).collect(),
             names: names(&lists),
             watched: if cluster.consistency == Consistency::Coherent { watched(&lists) } else { Vec::new() },
-            order: Order::new(&lists, copies)?,
+            order: cluster.order()?,
         })
     }
 }

@@ -26,9 +26,21 @@ pub fn cpu(pid: u32) -> Result<Duration> {
 /// # Errors
 /// When there is no such process.
 pub fn resident(pid: u32) -> Result<u64> {
+    status(pid, "VmRSS")
+}
+
+/// Resident memory in bytes without what is mapped from files, such as the program itself.
+///
+/// # Errors
+/// When there is no such process.
+pub fn anonymous(pid: u32) -> Result<u64> {
+    status(pid, "RssAnon")
+}
+
+fn status(pid: u32, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kilobytes = line.and_then(|rest| rest.split_whitespace().next()).and_then(|word| word.parse::<u64>().ok());
-    Ok(kilobytes.with_context(|| format!("{path} has no VmRSS"))? * 1024)
+    Ok(kilobytes.with_context(|| format!("{path} has no {field}"))? * 1024)
 }
