@@ -225,7 +225,9 @@ fn the_daemonset_begins_with_the_configuration_of_this_build() {
     let metadata = &set["spec"]["template"]["metadata"];
     let topology = memcached_injector::topology::built_in(&Settings::default());
     let config = metadata["annotations"]["memcached.io/proxy-config"].as_str().expect("it has a configuration");
-    assert_eq!(config::follow(config, &topology).as_deref(), Ok(config));
+    assert_eq!(config::follow(config, None, &topology).as_deref(), Ok(config));
     assert!(config.contains(&format!("format = {},", config::FORMAT)), "{config}");
+    let status = metadata["annotations"]["memcached.io/status"].as_str().expect("it has a status");
+    assert_eq!(status, json!({"format": config::NEWEST}).to_string());
     assert_eq!(metadata["labels"]["memcached.io/injected"], "true");
 }

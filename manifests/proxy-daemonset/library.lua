@@ -6,7 +6,7 @@ M.FORCE=M.LEASE+M.GRACE
 M.TOO_OLD="memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
 memcached_proxy=memcached_proxy or{}
 do
-local OLDEST<const>,NEWEST<const> =1,2
+local OLDEST<const>,NEWEST<const> =1,3
 local function only_data(text)
 local at,size=1,#text
 while at<=size do
@@ -44,6 +44,15 @@ local count=0
 for _ in pairs(value)do count=count+1 end
 if count~=#value then fail(field,"has keys that are not 1 to "..#value)end
 end
+local function each_once(what,servers,seen)
+list(what,servers)
+for i,name in ipairs(servers)do
+local field=what .."[".. i .."]"
+server(field,name)
+if seen[name]then fail(field,shown(name).." is already ".. seen[name])end
+seen[name]=field
+end
+end
 local CHECKS={
 format=function()end,
 mode=function(_,v)one_of("mode",v,"replicated","failover","sharded")end,
@@ -53,15 +62,15 @@ consistency=function(_,v)one_of("consistency",v,"coherent","fastest")end,
 replicas=function(_,v)
 list("replicas",v)
 local seen={}
-for r,servers in ipairs(v)do
-list("replicas[".. r .."]",servers)
-for i,name in ipairs(servers)do
-local field="replicas[".. r .."][".. i .."]"
-server(field,name)
-if seen[name]then fail(field,shown(name).." is already ".. seen[name])end
-seen[name]=field
-end
-end
+for r,servers in ipairs(v)do each_once("replicas[".. r .."]",servers,seen)end
+end,
+gutter=function(conf,v)
+if v==nil then return end
+if conf.format<3 then fail("gutter","unknown in format ".. conf.format)end
+if conf.consistency~="coherent"then fail("gutter","belongs to consistency coherent only")end
+local seen={}
+for r,servers in ipairs(conf.replicas)do each_once("replicas[".. r .."]",servers,seen)end
+each_once("gutter",v,seen)
 end,
 copies_by=function(conf,v)
 if conf.format>1 then one_of("copies_by",v,"cluster","mode")
@@ -92,7 +101,7 @@ integer("local_cache.ttl",v.ttl,1,2592000)
 for name in pairs(v)do if name~="server"and name~="ttl"then fail("local_cache.".. tostring(name),"unknown")end end
 end,
 }
-local FIELDS={"format","mode","cluster","epoch","consistency","replicas","servers","copies","copies_by","local_cache"}
+local FIELDS={"format","mode","cluster","epoch","consistency","replicas","servers","copies","copies_by","gutter","local_cache"}
 local function check(conf,...)
 if type(conf)~="table"or select("#",...)>0 then error("is not one table constructor",0)end
 if math.type(conf.format)~="integer"or conf.format<OLDEST or conf.format>NEWEST then
@@ -128,8 +137,8 @@ local function refuse(path,why)say("refused ".. path ..": ".. tostring(why).."; 
 local function describe(conf)
 local servers=0
 for _,list in ipairs(conf.replicas)do servers=servers+#list end
-return string.format("%s on %s, epoch %d, servers %d, copies %d, %s",conf.mode,conf.cluster,conf.epoch,servers,
-conf.copies,conf.consistency)
+return string.format("%s on %s, epoch %d, servers %d, copies %d, %s%s",conf.mode,conf.cluster,conf.epoch,servers,
+conf.copies,conf.consistency,conf.gutter and", stand-ins "..#conf.gutter or"")
 end
 local function attempt(text,make)
 local conf,err=M.read(text)

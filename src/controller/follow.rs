@@ -181,12 +181,12 @@ impl Follower {
         let pods = self.pods.lock();
         let topology = self.clusters.current();
         // Thousands of pods have a handful of configurations.
-        let mut known = HashMap::<&str, Option<Arc<str>>>::new();
+        let mut known = HashMap::<(&str, Option<u32>), Option<Arc<str>>>::new();
         let mut behind = Vec::new();
         for (uid, pod) in pods.iter() {
             // What another release wrote, or nobody of ours, or for a cluster that is gone, stays.
-            let follow = || config::follow(&pod.config, &topology).ok().map(Arc::from);
-            let Some(wanted) = known.entry(&*pod.config).or_insert_with(follow) else { continue };
+            let follow = || config::follow(&pod.config, pod.format, &topology).ok().map(Arc::from);
+            let Some(wanted) = known.entry((&*pod.config, pod.format)).or_insert_with(follow) else { continue };
             let is_written = self.written.get(uid).is_some_and(|(written, _)| written == wanted);
             if *wanted != pod.config && !is_written {
                 behind.push(Behind { uid: uid.to_owned(), pod: pod.clone(), wanted: wanted.clone() });

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
+use serde_json::Value;
 
 use crate::names::annotation;
 
@@ -23,6 +24,8 @@ pub(super) struct Injected {
     pub(super) name: String,
     /// What its annotation says now.
     pub(super) config: Arc<str>,
+    /// The newest configuration format that its library reads, where its status says so.
+    pub(super) format: Option<u32>,
 }
 
 /// All of them as the leader's watch sees them, for every loop that asks. Cheap to clone; all clones are one.
@@ -95,7 +98,8 @@ impl InjectedPods {
             Some(config) => {
                 let config = self.shared(config);
                 let namespace = pod.namespace().unwrap_or_default();
-                self.pods.insert(uid, Injected { namespace, name: pod.name_any(), config });
+                let format = pod.annotations().get(annotation::STATUS).and_then(|status| format_of(status));
+                self.pods.insert(uid, Injected { namespace, name: pod.name_any(), config, format });
             }
         }
     }
@@ -108,6 +112,11 @@ impl InjectedPods {
         self.configs.insert(config.clone());
         config
     }
+}
+
+fn format_of(status: &str) -> Option<u32> {
+    let status: Value = serde_json::from_str(status).ok()?;
+    u32::try_from(status.get("format")?.as_u64()?).ok()
 }
 
 #[cfg(test)]
@@ -149,6 +158,19 @@ mod tests {
         assert_eq!((known(&pods), pods.configs.len()), (vec![("b", "two")], 1));
         pods.take(Event::Apply(pod("b", None)));
         assert_eq!((pods.len(), pods.configs.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_status_says_which_format_a_library_reads() {
+        let mut pods = InjectedPods::default();
+        for (name, status) in [("a", r#"{"version":"0","format":3}"#), ("b", r#"{"version":"0"}"#), ("c", "?")] {
+            let mut pod = pod(name, Some("one"));
+            pod.annotations_mut().insert(annotation::STATUS.to_owned(), status.to_owned());
+            pods.take(Event::Apply(pod));
+        }
+        let mut formats: Vec<_> = pods.iter().map(|(uid, pod)| (uid, pod.format)).collect();
+        formats.sort_unstable();
+        assert_eq!(formats, [("a", Some(3)), ("b", None), ("c", None)]);
     }
 
     #[test]

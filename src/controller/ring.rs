@@ -137,15 +137,18 @@ impl Keeper {
         }
         let topology = self.clusters.current();
         // Thousands of pods have a handful of configurations.
-        let mut seen = HashMap::<&str, Option<(bool, bool)>>::new();
+        let mut seen = HashMap::<(&str, Option<u32>), Option<(bool, bool)>>::new();
         let (mut proxies, mut behind) = (Vec::new(), Vec::new());
         for (uid, pod) in pods.iter() {
             let look = || {
                 let (cluster, reads_rings) = config::reads_rings(&pod.config)?;
-                let is_behind = config::follow(&pod.config, &topology).is_ok_and(|wanted| *wanted != *pod.config);
+                let is_behind =
+                    config::follow(&pod.config, pod.format, &topology).is_ok_and(|wanted| *wanted != *pod.config);
                 (cluster == *id).then_some((reads_rings, is_behind))
             };
-            let Some((reads_rings, is_behind)) = *seen.entry(&*pod.config).or_insert_with(look) else { continue };
+            let Some((reads_rings, is_behind)) = *seen.entry((&*pod.config, pod.format)).or_insert_with(look) else {
+                continue;
+            };
             let name = format!("{}/{}", pod.namespace, pod.name);
             if is_behind {
                 behind.push(name.clone());

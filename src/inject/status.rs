@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::decide::Plan;
-use crate::routing::library;
+use crate::routing::{config, library};
 
-/// Version, mode, cluster, ring epoch and library hash.
+/// Version, mode, cluster, ring epoch, library hash and the newest configuration format that the library reads.
 pub(super) fn status(plan: &Plan) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -13,5 +13,6 @@ pub(super) fn status(plan: &Plan) -> Value {
         "cluster": plan.backing.cluster.id.to_string(),
         "epoch": plan.backing.cluster.epoch,
         "library": library::library().hash,
+        "format": config::NEWEST,
     })
 }

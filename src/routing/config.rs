@@ -8,9 +8,12 @@ use std::fmt::Write as _;
 use crate::feasibility::{self, Backing};
 use crate::reason::Infeasible;
 use crate::request::{LocalPlace, Mode, ModeName, Request};
-use crate::topology::{Cluster, ClusterId, Copies, Topology};
+use crate::topology::{Cluster, ClusterId, Consistency, Copies, Topology};
 
-/// The format that new pods get. The library names the formats that it reads ([`super::library::FORMATS`]).
+/// The newest format; a pod's status says so, and its library reads it ([`super::library::FORMATS`]). Written for clusters
+/// with a gutter only.
+pub const NEWEST: u32 = 3;
+/// The format that pods get for a cluster without a gutter.
 pub const FORMAT: u32 = 2;
 /// The format of libraries that know no ring: what is listed counts. A pod that was injected with it keeps it.
 const WITHOUT_RING: u32 = 1;
@@ -27,14 +30,14 @@ pub fn render(request: &Request, backing: &Backing) -> String {
             Some(format!("{{ server = {}, ttl = {} }}", quoted(&server), local.ttl_seconds))
         }
     };
-    write(FORMAT, request.mode.name(), backing, local_cache.as_deref())
+    write(NEWEST, request.mode.name(), backing, local_cache.as_deref())
 }
 
 /// Why a running pod's configuration can't be made anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotFollowed {
     /// Another release wrote it, for a library that may not read ours.
-    #[error("its configuration has another format than {WITHOUT_RING} to {FORMAT}, which are written")]
+    #[error("its configuration has another format than {WITHOUT_RING} to {NEWEST}, which are written")]
     Format,
     /// Somebody else wrote it.
     #[error("its configuration was not written by an injector: {0} is missing or not known")]
@@ -45,15 +48,15 @@ pub enum NotFollowed {
 }
 
 /// The configuration of a pod that runs with `current`, for the cluster as it is now. What belongs to the pod (mode, local
-/// cache) stays as it is; the caller compares.
+/// cache) stays as it is; the caller compares. `reads`: the newest format that the pod's status says its library reads.
 ///
 /// # Errors
 /// When the pod has to keep what it has.
-pub fn follow(current: &str, topology: &Topology) -> Result<String, NotFollowed> {
+pub fn follow(current: &str, reads: Option<u32>, topology: &Topology) -> Result<String, NotFollowed> {
     let field = |name: &str| field_of(current, name);
     let text = |name| field(name).and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
     let format = field("format").and_then(|format| format.parse().ok());
-    let format = format.filter(|format| (WITHOUT_RING..=FORMAT).contains(format)).ok_or(NotFollowed::Format)?;
+    let format = format.filter(|format| (WITHOUT_RING..=NEWEST).contains(format)).ok_or(NotFollowed::Format)?;
     let mode = text("mode").and_then(ModeName::parse).ok_or(NotFollowed::Foreign("mode"))?;
     let cluster =
         text("cluster").and_then(|id| ClusterId::parse(id, "").ok()).ok_or(NotFollowed::Foreign("cluster"))?;
@@ -68,6 +71,7 @@ pub fn follow(current: &str, topology: &Topology) -> Result<String, NotFollowed>
     if local_cache.is_some() != (mode == ModeName::Failover) {
         return Err(NotFollowed::Foreign("local_cache"));
     }
+    let format = reads.map_or(format, |reads| reads.min(NEWEST).max(format));
     Ok(write(format, mode, &backing, local_cache))
 }
 
@@ -83,8 +87,12 @@ fn field_of<'a>(config: &'a str, name: &str) -> Option<&'a str> {
     line.and_then(|value| value.strip_suffix(','))
 }
 
-fn write(format: u32, mode: ModeName, backing: &Backing, local_cache: Option<&str>) -> String {
+/// reads: the newest format that may be written; it is where the cluster has what no older one can say.
+fn write(reads: u32, mode: ModeName, backing: &Backing, local_cache: Option<&str>) -> String {
     let (cluster, mode) = (&backing.cluster, mode.as_str());
+    // Without marks (fastest) proxies would not go to a stand-in together.
+    let has_gutter = !cluster.gutter.is_empty() && cluster.consistency == Consistency::Coherent;
+    let format = if has_gutter { reads } else { reads.min(FORMAT) };
     let mut text = format!("-- memcached-injector: {mode} on {}, ring epoch {}\n{{\n", cluster.id, cluster.epoch);
     let mut field = |name: &str, value: String| {
         // Writing to a String can't fail.
@@ -103,6 +111,9 @@ fn write(format: u32, mode: ModeName, backing: &Backing, local_cache: Option<&st
         field("servers", counting.to_string());
     }
     field("replicas", replicas(cluster, format > WITHOUT_RING));
+    if format > FORMAT {
+        field("gutter", gutter(cluster));
+    }
     if let Some(local_cache) = local_cache {
         field("local_cache", local_cache.to_owned());
     }
@@ -118,6 +129,14 @@ fn replicas(cluster: &Cluster, joining: bool) -> String {
             let _ = writeln!(text, "      {},", quoted(server));
         }
         text.push_str("    },\n");
+    }
+    text + "  }"
+}
+
+fn gutter(cluster: &Cluster) -> String {
+    let mut text = "{\n".to_owned();
+    for server in &cluster.gutter {
+        let _ = writeln!(text, "    {},", quoted(server));
     }
     text + "  }"
 }
@@ -177,8 +196,8 @@ mod tests {
                 render(&request, &backing)
             };
             let (before, after) = (on(&built_in(&Settings::default())), on(&grown()));
-            assert_eq!(follow(&before, &built_in(&Settings::default())), Ok(before.clone()));
-            assert_eq!(follow(&before, &grown()), Ok(after));
+            assert_eq!(follow(&before, None, &built_in(&Settings::default())), Ok(before.clone()));
+            assert_eq!(follow(&before, None, &grown()), Ok(after));
         }
     }
 
@@ -191,9 +210,34 @@ mod tests {
         assert!(old.contains("format = 1,") && !old.contains("\n  servers =") && !old.contains("copies_by"), "{old}");
         let cluster = topology.clusters.values_mut().next().unwrap().as_mut().unwrap();
         cluster.replicas[0].joining.push("memcached-3.x.y.svc.cluster.local.:11211".to_owned());
-        assert_eq!(follow(&old, &topology), Ok(old));
-        let new = follow(&render(&request(Mode::Sharded), &backing), &topology).unwrap();
+        assert_eq!(follow(&old, None, &topology), Ok(old));
+        let new = follow(&render(&request(Mode::Sharded), &backing), None, &topology).unwrap();
         assert!(new.contains("servers = 3,") && new.contains("memcached-3."), "{new}");
+    }
+
+    /// Its library would refuse what it does not know, and with it every later change.
+    #[test]
+    fn only_a_library_that_reads_it_is_told_of_a_gutter() {
+        let mut topology = built_in(&Settings::default());
+        let request = request(Mode::Sharded);
+        let backing =
+            |topology: &Topology| feasibility::backing(ModeName::Sharded, &request.cluster, topology).unwrap();
+        let before = render(&request, &backing(&topology));
+        assert!(before.contains("format = 2,") && !before.contains("gutter"), "{before}");
+        let cluster = topology.clusters.values_mut().next().unwrap().as_mut().unwrap();
+        cluster.gutter = vec!["spare-0.x.y.svc.cluster.local.:11211".to_owned()];
+        assert_eq!(follow(&before, None, &topology), Ok(before.clone()), "an older library");
+        assert_eq!(follow(&before, Some(2), &topology), Ok(before.clone()));
+        let with = render(&request, &backing(&topology));
+        let line = "  gutter = {\n    \"spare-0.x.y.svc.cluster.local.:11211\",\n  },\n";
+        assert!(with.contains("format = 3,") && with.contains(line), "{with}");
+        for reads in [3, 4] {
+            assert_eq!(follow(&before, Some(reads), &topology), Ok(with.clone()));
+        }
+        assert_eq!(follow(&with, None, &topology), Ok(with.clone()));
+        assert_eq!(follow(&with, Some(3), &built_in(&Settings::default())), Ok(before), "when it is gone");
+        topology.clusters.values_mut().next().unwrap().as_mut().unwrap().consistency = Consistency::Fastest;
+        assert!(!render(&request, &backing(&topology)).contains("gutter"), "without marks there is no stand-in");
     }
 
     /// Otherwise it would never learn of new servers, and no ring could change.
@@ -203,11 +247,11 @@ mod tests {
         let backing = feasibility::backing(ModeName::Sharded, &request(Mode::Sharded).cluster, &topology).unwrap();
         let before = render(&request(Mode::Sharded), &backing);
         topology.clusters.values_mut().next().unwrap().as_mut().unwrap().copies = Copies::Number(2);
-        let after = follow(&before, &topology).unwrap();
+        let after = follow(&before, None, &topology).unwrap();
         for line in ["mode = \"replicated\",", "copies = 2,", "copies_by = \"cluster\","] {
             assert!(after.contains(line), "{after}");
         }
-        assert_eq!(follow(&after, &topology), Ok(after.clone()));
+        assert_eq!(follow(&after, None, &topology), Ok(after.clone()));
     }
 
     #[test]
@@ -215,13 +259,13 @@ mod tests {
         let topology = grown();
         let backing = feasibility::backing(ModeName::Sharded, &request(Mode::Sharded).cluster, &topology).unwrap();
         let ours = render(&request(Mode::Sharded), &backing);
-        assert_eq!(follow(&ours.replace("format = 2", "format = 3"), &topology), Err(NotFollowed::Format));
+        assert_eq!(follow(&ours.replace("format = 2", "format = 4"), None, &topology), Err(NotFollowed::Format));
         assert_eq!(
-            follow(&ours.replace("mode = \"sharded\"", "mode = \"both\""), &topology),
+            follow(&ours.replace("mode = \"sharded\"", "mode = \"both\""), None, &topology),
             Err(NotFollowed::Foreign("mode"))
         );
-        assert_eq!(follow("{}", &topology), Err(NotFollowed::Format));
-        assert!(matches!(follow(&ours, &Topology::default()), Err(NotFollowed::Cluster(_))));
+        assert_eq!(follow("{}", None, &topology), Err(NotFollowed::Format));
+        assert!(matches!(follow(&ours, None, &Topology::default()), Err(NotFollowed::Cluster(_))));
     }
 
     /// What a Lua string literal means, by Lua's rules for the escapes that are written.

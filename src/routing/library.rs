@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 /// The configuration formats that this library reads; `data.lua` refuses any other.
-pub const FORMATS: RangeInclusive<u32> = 1..=2;
+pub const FORMATS: RangeInclusive<u32> = 1..=3;
 
 /// Characters of the SHA-256 that name a library: 40 bits, plenty to tell a few dozen versions apart.
 const HASH_CHARS: usize = 10;

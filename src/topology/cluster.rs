@@ -86,8 +86,10 @@ pub struct Replica {
 pub struct Cluster {
     /// Its name.
     pub id: ClusterId,
-    /// One for each StatefulSet, in the order of their replica labels; never empty, nor is any of them.
+    /// One for each StatefulSet that holds keys, in the order of their replica labels; never empty, nor is any of them.
     pub replicas: Vec<Replica>,
+    /// The stand-ins, as `host.:port`: who answers for a key while none of its servers is trusted. They hold no shard.
+    pub gutter: Vec<String>,
     /// Copies of each key.
     pub copies: Copies,
     /// What clients may see.

@@ -36,6 +36,7 @@ pub fn built_in(settings: &Settings) -> Topology {
     let cluster = Cluster {
         id: id.clone(),
         replicas: vec![Replica { servers, joining: Vec::new() }],
+        gutter: Vec::new(),
         copies: Copies::Undeclared,
         consistency: Consistency::Coherent,
         epoch: 1,
@@ -46,7 +47,15 @@ pub fn built_in(settings: &Settings) -> Topology {
 /// The cluster whose keys a StatefulSet holds; none without the label, and none for a gutter, which stands in for dead
 /// servers and holds no shard.
 pub fn cluster_of(set: &Value) -> Option<ClusterId> {
-    let name = label_of(set, label::CLUSTER).filter(|_| label_of(set, label::ROLE) != Some("gutter"))?;
+    named_cluster(set).filter(|_| !is_gutter(set))
+}
+
+fn is_gutter(set: &Value) -> bool {
+    label_of(set, label::ROLE) == Some("gutter")
+}
+
+fn named_cluster(set: &Value) -> Option<ClusterId> {
+    let name = label_of(set, label::CLUSTER)?;
     let namespace = set.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
     Some(ClusterId { namespace: namespace.to_owned(), name: name.to_owned() })
 }
@@ -54,10 +63,16 @@ pub fn cluster_of(set: &Value) -> Option<ClusterId> {
 /// The clusters that `sets` make.
 pub fn discover<'a>(sets: impl IntoIterator<Item = &'a Value>, settings: &Settings) -> Topology {
     let mut members: BTreeMap<ClusterId, Result<Vec<Member>, String>> = BTreeMap::new();
+    let mut gutters: BTreeMap<ClusterId, BTreeMap<&str, &Value>> = BTreeMap::new();
     for set in sets {
-        let Some(id) = cluster_of(set) else {
+        let Some(id) = named_cluster(set) else {
             continue;
         };
+        if is_gutter(set) {
+            let name = set.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            gutters.entry(id).or_default().insert(name, set);
+            continue;
+        }
         let entry = members.entry(id.clone()).or_insert_with(|| Ok(Vec::new()));
         match (entry.as_mut(), read(set, &id, settings)) {
             (Ok(list), Ok(member)) => list.push(member),
@@ -65,12 +80,26 @@ pub fn discover<'a>(sets: impl IntoIterator<Item = &'a Value>, settings: &Settin
             (Err(_), _) => {}
         }
     }
-    let clusters =
-        members.into_iter().map(|(id, members)| (id.clone(), members.and_then(|members| join(id, members)))).collect();
-    Topology { clusters }
+    let cluster = |(id, members): (ClusterId, Result<Vec<Member>, String>)| {
+        let gutter = gutters.get(&id).map_or(Ok(Vec::new()), |sets| gutter(sets, &id, settings));
+        let joined = members.and_then(|members| join(id.clone(), members, gutter?));
+        (id, joined)
+    };
+    Topology { clusters: members.into_iter().map(cluster).collect() }
 }
 
-fn join(id: ClusterId, mut members: Vec<Member>) -> Result<Cluster, String> {
+/// The stand-ins of a cluster, those of several StatefulSets by their names. One that is scaled to nothing has none.
+fn gutter(sets: &BTreeMap<&str, &Value>, id: &ClusterId, settings: &Settings) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    for (name, set) in sets {
+        if set.pointer("/spec/replicas").and_then(Value::as_u64) != Some(0) {
+            all.extend(servers(set, None, name, id, settings)?.servers);
+        }
+    }
+    Ok(all)
+}
+
+fn join(id: ClusterId, mut members: Vec<Member>, gutter: Vec<String>) -> Result<Cluster, String> {
     members.sort_by(|a, b| (a.replica, &a.name).cmp(&(b.replica, &b.name)));
     for pair in members.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);
@@ -98,6 +127,7 @@ fn join(id: ClusterId, mut members: Vec<Member>) -> Result<Cluster, String> {
         consistency: first.consistency,
         epoch: members.iter().map(|member| member.epoch).max().unwrap_or(1),
         replicas: members.into_iter().map(|member| member.servers).collect(),
+        gutter,
         id,
     })
 }
@@ -240,10 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn a_gutter_adds_no_shard() {
-        let mut gutter = set("g", "9", json!({}));
-        gutter["metadata"]["labels"]["memcached.io/role"] = json!("gutter");
-        assert_eq!(only(&[set("a", "0", json!({})), gutter]).unwrap().replicas.len(), 1);
+    fn a_gutter_adds_stand_ins_and_no_shard() {
+        let gutter = |name: &str, servers: u64| {
+            let mut gutter = set(name, "9", json!({"memcached.io/ring": "not its own"}));
+            gutter["metadata"]["labels"]["memcached.io/role"] = json!("gutter");
+            gutter["spec"]["replicas"] = json!(servers);
+            gutter
+        };
+        let cluster = only(&[gutter("h", 1), set("a", "0", json!({})), gutter("g", 1), gutter("i", 0)]).unwrap();
+        assert_eq!(cluster.replicas.len(), 1);
+        assert_eq!(cluster.gutter, ["g-0.g.cache.svc.cluster.local.:11211", "h-0.h.cache.svc.cluster.local.:11211"]);
+        let mut nameless = gutter("g", 1);
+        nameless["spec"]["serviceName"] = json!("");
+        let problem = only(&[set("a", "0", json!({})), nameless]).unwrap_err();
+        assert!(problem.contains("StatefulSet cache/g") && problem.contains("headless Service"), "{problem}");
+        assert!(discover(&[gutter("g", 1)], &Settings::default()).clusters.is_empty(), "alone it makes no cluster");
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod tests {
             joining: Vec::new(),
         };
         let cluster = Cluster {
+            gutter: Vec::new(),
             id: ClusterId { namespace: "cache".to_owned(), name: "memcached".to_owned() },
             replicas: replicas.iter().map(replica).collect(),
             copies,

@@ -80,6 +80,7 @@ impl Layout {
             copies: Copies::Number(self.copies),
             consistency: self.consistency,
             epoch: 1,
+            gutter: Vec::new(),
         };
         let request = Request {
             mode: self.mode.clone(),

@@ -176,6 +176,7 @@ impl Layout {
             .map(|servers| Replica { servers: rest.by_ref().take(*servers).collect(), joining: Vec::new() })
             .collect();
         Cluster {
+            gutter: Vec::new(),
             id: ClusterId { namespace: "cache".to_owned(), name: "memcached".to_owned() },
             replicas,
             copies: Copies::Number(self.copies),

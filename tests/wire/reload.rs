@@ -80,7 +80,7 @@ fn a_bad_configuration_is_refused_and_the_last_good_one_stays() {
     client.ask("set k 0 0 1\r\nx\r\n", "STORED\r\n");
     let mut refused = 0;
     for (bad, why) in [
-        (good.replace("format = 1", "format = 3"), "field format: 3 is none of 1 to 2"),
+        (good.replace("format = 1", "format = 4"), "field format: 4 is none of 1 to 3"),
         (good.replace("copies = 2", "copies = 9"), "field copies: 9 is not a whole number from 1 to 2"),
         (good.replace("{\n", "{\n {"), "expected (to close"),
         (good.replace("epoch = 7", "epoch = os.exit()"), "not data only"),
@@ -188,9 +188,10 @@ fn each_wrong_field_is_named() {
     let all: Vec<Server> = servers(2);
     let good = Layout::failover("internal", 10).config(&all, 1);
     let first = all[0].address();
+    let again = format!("format = 3, servers = 2, copies_by = \"mode\", gutter = {{ \"{first}\" }}");
     for (right, wrong, why) in [
-        ("format = 1,", "", "field format: nil is none of 1 to 2"),
-        ("format = 1", "format = \"1\"", "field format: \"1\" is none of 1 to 2"),
+        ("format = 1,", "", "field format: nil is none of 1 to 3"),
+        ("format = 1", "format = \"1\"", "field format: \"1\" is none of 1 to 3"),
         ("mode = \"failover\"", "mode = \"both\"", "field mode: \"both\" is none of replicated, failover, sharded"),
         ("cluster = \"cache/memcached\"", "cluster = 5", "field cluster: 5 is not a name"),
         ("epoch = 1", "epoch = -1", "field epoch: -1 is not a whole number from 0"),
@@ -200,6 +201,9 @@ fn each_wrong_field_is_named() {
         ("copies = 1", "copies = 1, servers = 2", "field servers: unknown in format 1"),
         ("format = 1", "format = 2", "field servers: nil is not a whole number from 1 to 2"),
         ("format = 1", "format = 2, servers = 3", "field servers: 3 is not a whole number from 1 to 2"),
+        ("copies = 1", "copies = 1, gutter = { \"a:1\" }", "field gutter: unknown in format 1"),
+        ("format = 1", "format = 3, servers = 2, copies_by = \"mode\", gutter = {}", "field gutter: "),
+        ("format = 1", &again, "is already replicas[1][1]"),
         ("replicas = { {", "replicas = { {}, {", "field replicas[1]: "),
         ("replicas = { {", "replicas = { 5, {", "field replicas[1]: 5 is not a list"),
         (&first, "nowhere", "field replicas[1][1]: \"nowhere\" is not host:port"),

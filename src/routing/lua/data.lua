@@ -1,7 +1,7 @@
 -- Reads and checks the configuration: one Lua table constructor, data only. Configuration VM.
 -- Does not say where the text comes from (reload.lua) nor what is made of it (main.lua).
--- Format 1 has no `servers`: all that are listed count.
-local OLDEST <const>, NEWEST <const> = 1, 2
+-- Format 1 has no `servers`: all that are listed count. Format 3 may have a `gutter`.
+local OLDEST <const>, NEWEST <const> = 1, 3
 
 -- true if the text is comments, one table constructor, and nothing that could run: no parenthesis, no operator
 local function only_data(text)
@@ -52,6 +52,17 @@ local function list(field, value)
     if count ~= #value then fail(field, "has keys that are not 1 to " .. #value) end
 end
 
+-- a list of servers, none of which is in `seen` yet
+local function each_once(what, servers, seen)
+    list(what, servers)
+    for i, name in ipairs(servers) do
+        local field = what .. "[" .. i .. "]"
+        server(field, name)
+        if seen[name] then fail(field, shown(name) .. " is already " .. seen[name]) end
+        seen[name] = field
+    end
+end
+
 local CHECKS = {
     format = function() end, -- looked at first of all
     mode = function(_, v) one_of("mode", v, "replicated", "failover", "sharded") end,
@@ -61,15 +72,15 @@ local CHECKS = {
     replicas = function(_, v)
         list("replicas", v)
         local seen = {}
-        for r, servers in ipairs(v) do
-            list("replicas[" .. r .. "]", servers)
-            for i, name in ipairs(servers) do
-                local field = "replicas[" .. r .. "][" .. i .. "]"
-                server(field, name)
-                if seen[name] then fail(field, shown(name) .. " is already " .. seen[name]) end
-                seen[name] = field
-            end
-        end
+        for r, servers in ipairs(v) do each_once("replicas[" .. r .. "]", servers, seen) end
+    end,
+    gutter = function(conf, v)
+        if v == nil then return end
+        if conf.format < 3 then fail("gutter", "unknown in format " .. conf.format) end
+        if conf.consistency ~= "coherent" then fail("gutter", "belongs to consistency coherent only") end
+        local seen = {}
+        for r, servers in ipairs(conf.replicas) do each_once("replicas[" .. r .. "]", servers, seen) end
+        each_once("gutter", v, seen)
     end,
     copies_by = function(conf, v)
         if conf.format > 1 then one_of("copies_by", v, "cluster", "mode")
@@ -101,7 +112,7 @@ local CHECKS = {
     end,
 }
 -- one reads those before it, so the order counts
-local FIELDS = { "format", "mode", "cluster", "epoch", "consistency", "replicas", "servers", "copies", "copies_by", "local_cache" }
+local FIELDS = { "format", "mode", "cluster", "epoch", "consistency", "replicas", "servers", "copies", "copies_by", "gutter", "local_cache" }
 
 local function check(conf, ...)
     if type(conf) ~= "table" or select("#", ...) > 0 then error("is not one table constructor", 0) end

@@ -20,8 +20,8 @@ local function refuse(path, why) say("refused " .. path .. ": " .. tostring(why)
 local function describe(conf)
     local servers = 0
     for _, list in ipairs(conf.replicas) do servers = servers + #list end
-    return string.format("%s on %s, epoch %d, servers %d, copies %d, %s", conf.mode, conf.cluster, conf.epoch, servers,
-        conf.copies, conf.consistency)
+    return string.format("%s on %s, epoch %d, servers %d, copies %d, %s%s", conf.mode, conf.cluster, conf.epoch, servers,
+        conf.copies, conf.consistency, conf.gutter and ", stand-ins " .. #conf.gutter or "")
 end
 
 -- `make` turns the checked data into what the workers get; it may fail too. Configuration VM.
