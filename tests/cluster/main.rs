@@ -12,6 +12,7 @@ mod documented;
 mod environment;
 mod fleet;
 mod follow;
+mod gate;
 mod install;
 mod leader;
 mod life;

@@ -2,6 +2,7 @@
 //! must hold is the other modules'.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use memcached_injector::controller::resync::{Care, Limits, Shape};
@@ -56,18 +57,7 @@ impl Lab {
     /// Servers and two proxies.
     pub(crate) fn start(layout: Layout) -> Lab {
         let servers = layout.lists.iter().sum();
-        let config = |_: usize, addresses: &[std::net::SocketAddr]| {
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            let cluster = layout.cluster(&addresses);
-            let request = Request {
-                mode: Mode::Replicated,
-                cluster: cluster.id.clone(),
-                port: 11211,
-                proxy: ProxyResources::default(),
-                image: String::new(),
-            };
-            config::render(&request, &Backing { cluster, copies: layout.copies })
-        };
+        let config = |_: usize, addresses: &[SocketAddr]| layout.config(addresses);
         let bed = Bed::start(servers, 2, &library::library().text, config).unwrap_or_else(|error| panic!("{error:#}"));
         Lab { bed, layout, metrics: Metrics::new().0 }
     }
@@ -82,8 +72,7 @@ impl Lab {
     }
 
     pub(crate) fn care_with(&self, limits: Limits) -> Care {
-        let shape = Shape::of(&self.layout.cluster(&self.addresses())).unwrap();
-        Care::new(shape, limits, self.metrics.clone())
+        Care::new(self.layout.shape(&self.addresses()), limits, self.metrics.clone())
     }
 
     pub(crate) fn order(&self) -> Order {
@@ -168,6 +157,25 @@ impl Lab {
 }
 
 impl Layout {
+    /// What a `replicated` pod's proxy is told.
+    pub(crate) fn config(&self, addresses: &[SocketAddr]) -> String {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let cluster = self.cluster(&addresses);
+        let request = Request {
+            mode: Mode::Replicated,
+            cluster: cluster.id.clone(),
+            port: 11211,
+            proxy: ProxyResources::default(),
+            image: String::new(),
+        };
+        config::render(&request, &Backing { cluster, copies: self.copies })
+    }
+
+    /// What a controller makes of it.
+    pub(crate) fn shape(&self, addresses: &[String]) -> Shape {
+        Shape::of(&self.cluster(addresses)).unwrap()
+    }
+
     fn cluster(&self, addresses: &[String]) -> Cluster {
         let mut rest = addresses.iter().cloned();
         let replicas = self

@@ -6,6 +6,7 @@
 mod client;
 mod lab;
 mod refill;
+mod speed;
 
 use std::future::Future;
 
