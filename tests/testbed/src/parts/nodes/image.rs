@@ -2,6 +2,7 @@
 //! format; what is in an image is `images.rs`'s.
 
 use std::fs::{self, File};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use tar::{Builder, EntryType, Header};
 /// An image of one layer.
 pub(super) struct Image {
     name: String,
+    more_names: Vec<String>,
     layer: Builder<Vec<u8>>,
     config: Value,
 }
@@ -19,7 +21,12 @@ pub(super) struct Image {
 impl Image {
     /// An image that pods name `name`, such as `memcached:1.6.45`. `config` is the image's own: `Entrypoint`, `User`, `Env`.
     pub(super) fn new(name: &str, config: Value) -> Self {
-        Self { name: name.to_owned(), layer: Builder::new(Vec::new()), config }
+        Self { name: name.to_owned(), more_names: Vec::new(), layer: Builder::new(Vec::new()), config }
+    }
+
+    /// Gives it another name as well.
+    pub(super) fn also_called(&mut self, name: &str) {
+        self.more_names.push(name.to_owned());
     }
 
     /// Adds an executable file.
@@ -66,9 +73,13 @@ impl Image {
             "config": blob("config.v1+json", config.as_bytes()), "layers": [blob("layer.v1.tar", &layer)],
         })
         .to_string();
-        let mut entry = blob("manifest.v1+json", manifest.as_bytes());
-        entry["annotations"] = json!({"io.containerd.image.name": full_name(&self.name)});
-        let index = json!({"schemaVersion": 2, "mediaType": kind("index.v1+json"), "manifests": [entry]}).to_string();
+        let entry = |name: &String| {
+            let mut entry = blob("manifest.v1+json", manifest.as_bytes());
+            entry["annotations"] = json!({"io.containerd.image.name": full_name(name)});
+            entry
+        };
+        let entries: Vec<Value> = iter::once(&self.name).chain(&self.more_names).map(entry).collect();
+        let index = json!({"schemaVersion": 2, "mediaType": kind("index.v1+json"), "manifests": entries}).to_string();
 
         let path = folder.join(format!("{}.tar", self.name.replace(['/', ':'], "-")));
         let mut out = Builder::new(File::create(&path).with_context(|| format!("make {}", path.display()))?);

@@ -48,8 +48,7 @@ pub(super) fn write(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(vec![
         pause.write(folder)?,
         shell.write(folder)?,
-        memcached(MEMCACHED, &busybox)?.write(folder)?,
-        memcached(NEXT_MEMCACHED, &busybox)?.write(folder)?,
+        memcached(&busybox)?.write(folder)?,
         injector()?.write(folder)?,
     ])
 }
@@ -61,7 +60,7 @@ fn with_shell(image: &mut Image, busybox: &[u8]) -> Result<()> {
 }
 
 /// memcached as the test bed found it, with every library that it really loads: a running one says which.
-fn memcached(name: &str, busybox: &[u8]) -> Result<Image> {
+fn memcached(busybox: &[u8]) -> Result<Image> {
     let server = Server::start()?;
     let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).context("read what memcached has loaded")?;
     let files = maps.lines().filter_map(|line| line.find('/').map(|start| &line[start..]));
@@ -69,12 +68,13 @@ fn memcached(name: &str, busybox: &[u8]) -> Result<Image> {
     let files: BTreeSet<&str> =
         files.filter(|file| !file.starts_with("/dev/") && !file.ends_with(" (deleted)")).collect();
     let mut image = Image::new(
-        name,
+        MEMCACHED,
         json!({
             "Entrypoint": ["memcached"], "User": "11211",
             "Env": ["PATH=/usr/bin:/bin", format!("LD_LIBRARY_PATH={LIBRARIES}")],
         }),
     );
+    image.also_called(NEXT_MEMCACHED);
     with_shell(&mut image, busybox)?;
     let mut asked_for = None;
     let mut loaders = Vec::new();
