@@ -2,6 +2,7 @@
 #   docker build --tag memcached-injector:0.1.0 .
 # For nodes of both architectures, each built as on such a machine:
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag memcached-injector:0.1.0 .
+# .ci/arm64 tries the binary of arm64 without such a machine.
 FROM rust:1-alpine AS build
 RUN apk add --no-cache musl-dev
 WORKDIR /src
