@@ -2,6 +2,7 @@
 //! traffic is sent by this process with sockets of the pod's own network, so it takes the path that the app's would.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::parts::nodes::{PodNetwork, SHELL};
@@ -15,6 +16,9 @@ while :; do sleep 1000 & wait $!; done"#;
 /// Succeeds only if the cache answers at its very first try. What it said is the container's last message.
 pub(crate) const USE_CACHE: &str = r#"said=$(printf "set boot-$HOSTNAME 0 0 2\r\nup\r\nget boot-$HOSTNAME\r\nquit\r\n" | nc 127.0.0.1 11211 2>&1)
 echo "$said" > /dev/termination-log; echo "$said" | grep -q ^up"#;
+
+/// How long a client waits for an answer. What is too slow traffic.rs finds, and whose fault it is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A container that Pod Security `restricted` admits.
 pub(crate) fn container(name: &str, script: &str) -> Value {
@@ -68,7 +72,7 @@ pub(crate) fn from_inside<T: Send>(pod: &Value, work: impl FnOnce(SocketAddr) ->
 /// `keys` keys called after the pod, written once from inside it.
 pub(crate) fn written(pod: &Value, prefix: &str, keys: usize) -> Workload {
     from_inside(pod, |localhost| {
-        let mut workload = Workload::new(localhost, prefix, keys, 100);
+        let mut workload = Workload::new(localhost, prefix, keys, 100).with_timeout(PATIENCE);
         let tally = workload.write_all();
         assert_eq!(tally.stored, keys as u64, "{tally:?}");
         workload

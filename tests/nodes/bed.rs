@@ -18,6 +18,9 @@ pub(crate) const BOUND: Duration = Duration::from_secs(90);
 /// memcached's port everywhere.
 pub(crate) const PORT: u16 = 11211;
 
+/// Namespaces of apps begin so.
+pub(crate) const APPS: &str = "shop-";
+
 pub(crate) struct Bed {
     pub(crate) nodes: Nodes,
 }
@@ -66,8 +69,7 @@ impl Bed {
 
     /// Waits until caches, proxies and webhook are what the manifests ask for, each container running.
     pub(crate) fn wait_installed(&self) {
-        let set = "/apis/apps/v1/namespaces/cache/statefulsets/memcached";
-        self.wait_for("three cache servers", set, |set| set["status"]["readyReplicas"] == 3);
+        self.caches_ready(BOUND);
         let daemons = "/apis/apps/v1/namespaces/cache/daemonsets/memcached-proxy";
         self.wait_for("a proxy on each node", daemons, |set| set["status"]["numberReady"] == 3);
         let webhook = "/apis/apps/v1/namespaces/memcached-injector/deployments/memcached-injector";
@@ -76,15 +78,35 @@ impl Bed {
         self.wait_for("the caBundle", hooks, |hooks| !hooks["webhooks"][0]["clientConfig"]["caBundle"].is_null());
     }
 
+    /// Waits until every cache server that is wanted is ready, and returns how many these are.
+    pub(crate) fn caches_ready(&self, bound: Duration) -> usize {
+        let set = "/apis/apps/v1/namespaces/cache/statefulsets/memcached";
+        let ready = |set: &Value| set["status"]["readyReplicas"] == set["spec"]["replicas"];
+        let wait = self.nodes.control_plane().wait_for("the cache servers to be ready", set, bound, |set| {
+            !set.is_null() && set["status"]["observedGeneration"] == set["metadata"]["generation"] && ready(set)
+        });
+        let replicas = wait.unwrap()["spec"]["replicas"].as_u64();
+        usize::try_from(replicas.expect("a StatefulSet has replicas")).unwrap()
+    }
+
     /// A namespace of its own for a test, with Pod Security `restricted` in force.
     pub(crate) fn namespace(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name = format!("shop-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{APPS}{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}));
         let account = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
         self.wait_for("its service account", &account, |account| account["kind"] == "ServiceAccount");
         name
+    }
+
+    /// Ends every app, so that the machine is the next test's.
+    pub(crate) fn clear_apps(&self) {
+        let list = self.get("/api/v1/namespaces");
+        let names = list["items"].as_array().into_iter().flatten().map(name_of);
+        for namespace in names.filter(|name| name.starts_with(APPS)) {
+            self.kubectl(&["delete", "namespace", namespace, "--wait=false"]);
+        }
     }
 
     /// Waits until there are `count` pods with a label, all ready and none on its way out, and returns them by node.

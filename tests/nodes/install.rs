@@ -4,10 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::bed::{Bed, manifests};
-
-/// Namespaces that nothing of ours may be left in (apps' own keep what their running pods need), by prefix of apps' names.
-const APPS: &str = "shop-";
+use crate::bed::{APPS, Bed, manifests};
 
 pub(crate) fn everything_comes_up_ready_by_itself(bed: &Bed) -> String {
     let start = Instant::now();
@@ -68,7 +65,7 @@ pub(crate) fn in_any_order(bed: &Bed) -> String {
     format!("ready {:.1} s after the last object, deleted again", start.elapsed().as_secs_f64())
 }
 
-/// Everything in the cluster that is called after us, outside of apps' namespaces.
+/// Everything in the cluster that is called after us, outside of apps' namespaces, which keep what their running pods need.
 fn ours(bed: &Bed) -> Vec<String> {
     let kinds = bed.kubectl(&["api-resources", "--verbs=list", "--output", "name"]);
     let kinds: Vec<&str> =

@@ -93,6 +93,7 @@ fn main() -> ExitCode {
             println!("{}", bed.describe());
             failed.push(*name);
         }
+        bed.clear_apps();
     }
     println!("{} in {:.0} s", if failed.is_empty() { "all kept" } else { "BROKEN" }, start.elapsed().as_secs_f64());
     failed.iter().for_each(|name| println!("  again: cargo test-nodes {name}"));

@@ -161,14 +161,15 @@ pub(crate) fn none_lost(bed: &Bed, namespace: &str, keys: &Workload) {
 
 /// Waits until every cache server has everything, as the servers themselves say, and its pod is ready.
 pub(crate) fn wait_whole(bed: &Bed) {
+    let servers = bed.caches_ready(WHOLE_BOUND);
     bed.wait_installed();
     until("every cache server to be whole and unmarked", WHOLE_BOUND, || {
-        let state: Vec<String> = (0..3).map(|number| state(bed, number)).collect();
+        let state: Vec<String> = (0..servers).map(|number| state(bed, number)).collect();
         let whole = state.iter().all(|state| state == "whole");
         Ok(if whole { Look::Ready(()) } else { Look::NotYet(format!("{state:?}")) })
     })
     .unwrap();
-    bed.pods("cache", "memcached.io/cluster=memcached", 3);
+    bed.pods("cache", "memcached.io/cluster=memcached", servers);
 }
 
 fn state(bed: &Bed, number: usize) -> String {

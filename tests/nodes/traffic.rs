@@ -43,6 +43,11 @@ pub(crate) fn during(app: &Value, workload: &mut Workload, event: impl FnOnce() 
     })
 }
 
+/// A look at every key.
+pub(crate) fn reading(app: &Value, keys: &Workload) -> Seen {
+    watched(app, || from_inside(app, |localhost| keys.through(localhost).read_all()))
+}
+
 /// Traffic for as long as `event` takes, at least two seconds.
 pub(crate) fn traffic_while<T: Send>(
     app: &Value,

@@ -88,6 +88,11 @@ impl Client {
         self
     }
 
+    /// The bound for one operation.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// `get`: the item, or `None` for a miss.
     ///
     /// # Errors

@@ -107,11 +107,18 @@ impl Workload {
         }
     }
 
+    /// Waits longer for an answer: where machines are busy, being slow is not being silent.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.client = self.client.with_timeout(timeout);
+        self
+    }
+
     /// The same keys and the same knowledge of them, through another memcached (another pod's proxy).
     #[must_use]
     pub fn through(&self, address: SocketAddr) -> Self {
         Self {
-            client: Client::new(address),
+            client: Client::new(address).with_timeout(self.client.timeout()),
             prefix: self.prefix.clone(),
             value_bytes: self.value_bytes,
             stored: self.stored.clone(),
