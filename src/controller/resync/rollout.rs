@@ -13,9 +13,8 @@ use serde_json::Value;
 
 use super::gate::is_running;
 use crate::controller::placement::ready;
-use crate::names::label;
 use crate::resync::{Need, Standing, next};
-use crate::topology::ClusterId;
+use crate::topology::{ClusterId, cluster_of};
 
 /// On a StatefulSet's pod: of which of its templates it was made.
 const REVISION: &str = "controller-revision-hash";
@@ -56,10 +55,9 @@ pub(super) async fn evict(client: &Client, pod: &Pod) -> Result<(), kube::Error>
 }
 
 fn is_rolled_here(id: &ClusterId, set: &Value) -> bool {
-    let text = |pointer: &str| set.pointer(pointer).and_then(Value::as_str);
-    text("/metadata/namespace") == Some(id.namespace.as_str())
-        && set["metadata"]["labels"][label::CLUSTER] == id.name.as_str()
-        && text("/spec/updateStrategy/type") == Some("OnDelete")
+    // A gutter holds no copies, so it rolls by itself.
+    cluster_of(set).as_ref() == Some(id)
+        && set.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete")
 }
 
 fn standing(sets: &[&Value], (pod, need): &Server<'_>) -> Standing {
@@ -134,6 +132,16 @@ mod tests {
         let waiting = [servers[0], servers[1], (Some(&other), &Need::Declaration)];
         assert_eq!(look(&id(), &sets, &waiting).0.map(|pod| pod.name_any()), None);
         assert_eq!(look(&id(), &sets, &[servers[1], (None, &Need::Nothing)]).0.map(|pod| pod.name_any()), None);
+    }
+
+    #[test]
+    fn a_gutter_does_not_roll_with_the_servers_that_it_stands_in_for() {
+        let mut gutter = set("g", "OnDelete");
+        gutter["metadata"]["labels"]["memcached.io/role"] = json!("gutter");
+        let (old, stand_in) = (pod("a", "old"), pod("g", "old"));
+        let servers = [(Some(&old), &Need::Nothing), (Some(&stand_in), &Need::Nothing)];
+        let (turn, outdated) = look(&id(), &[set("a", "OnDelete"), gutter], &servers);
+        assert_eq!((turn.map(|pod| pod.name_any()), outdated), (None, 0));
     }
 
     #[test]
