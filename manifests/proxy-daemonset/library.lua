@@ -1161,6 +1161,22 @@ if now and M.id_of(now)==item.id then return done and done:ok()and done:code()==
 if done then t:try(M.remove_id(key,b,item.id),x)end
 return false
 end
+local function latest(t,x,key,b,list)
+local tickets,best,newest={},x,0
+for _,y in ipairs(list)do
+local rec=t.servers[y]
+if not rec.lost or rec.back then tickets[y]=t:send(M.ask_id(key,b),y)end
+end
+t:wait()
+for y,ticket in pairs(tickets)do
+local res=t:got(ticket)
+if not res or not res:ok()then return nil end
+local id=math.tointeger(tonumber(M.id_of(res)))
+if not id and not t:hollow(y)then return x,true end
+if id and id>newest then best,newest=y,id end
+end
+return best,false
+end
 local function compare(t,x,key,b)
 local list,source,holds=t:servers_of(key),nil,false
 for _,y in ipairs(list)do holds=holds or y==x end
@@ -1178,12 +1194,15 @@ local rec=t.servers[y]
 if y~=x and not t.dead[y]and not rec.owed[key .. b]and rec.rank>=(source and t.servers[source].rank or 0)then source=y end
 end
 end
+local removed
+if not source then source,removed=latest(t,x,key,b,list)end
 if not source then return false end
+if source==x and not removed then return true end
 local item_ticket,id_ticket=t:send(M.ask_item(key,b),source),t:send(M.ask_id(key,b),x)
 t:wait()
 local found,seen=t:got(item_ticket),t:got(id_ticket)
 if not found or not seen or not found:ok()or not seen:ok()then return false end
-local item,there=M.item(found),M.id_of(seen)
+local item,there=not removed and M.item(found),M.id_of(seen)
 t:give_back(found,source,key,b)
 if item and item.id==there then return true end
 if item then return put(t,key,b,item,source,x,there)end

@@ -24,6 +24,26 @@ local function put(t, key, b, item, source, x, there)
     return false
 end
 
+-- This proxy owes the key to all its servers: the latest version counts, as ids grow with time, and where one that was not
+-- emptied has nothing, the key was removed. One that is away is not waited for: clients do without it too.
+-- -> nil if one does not answer, else the server to learn from (x itself if none is better), and true if the key is to go
+local function latest(t, x, key, b, list)
+    local tickets, best, newest = {}, x, 0
+    for _, y in ipairs(list) do
+        local rec = t.servers[y]
+        if not rec.lost or rec.back then tickets[y] = t:send(M.ask_id(key, b), y) end
+    end
+    t:wait()
+    for y, ticket in pairs(tickets) do
+        local res = t:got(ticket)
+        if not res or not res:ok() then return nil end
+        local id = math.tointeger(tonumber(M.id_of(res)))
+        if not id and not t:hollow(y) then return x, true end
+        if id and id > newest then best, newest = y, id end
+    end
+    return best, false
+end
+
 -- server x gets what the key's authority has -> is it done?
 local function compare(t, x, key, b)
     local list, source, holds = t:servers_of(key), nil, false
@@ -42,12 +62,15 @@ local function compare(t, x, key, b)
             if y ~= x and not t.dead[y] and not rec.owed[key .. b] and rec.rank >= (source and t.servers[source].rank or 0) then source = y end
         end
     end
+    local removed
+    if not source then source, removed = latest(t, x, key, b, list) end
     if not source then return false end
+    if source == x and not removed then return true end
     local item_ticket, id_ticket = t:send(M.ask_item(key, b), source), t:send(M.ask_id(key, b), x)
     t:wait()
     local found, seen = t:got(item_ticket), t:got(id_ticket)
     if not found or not seen or not found:ok() or not seen:ok() then return false end
-    local item, there = M.item(found), M.id_of(seen)
+    local item, there = not removed and M.item(found), M.id_of(seen)
     t:give_back(found, source, key, b)
     if item and item.id == there then return true end
     if item then return put(t, key, b, item, source, x, there) end
