@@ -93,8 +93,7 @@ pub(crate) fn each_node_is_drained_in_turn_and_no_key_is_lost(bed: &Bed) -> Stri
         let (app, victim) = (&apps[(number + 1) % 3], node_of(&apps[number]));
         let mut busy = written(app, &format!("busy-{victim}"), BUSY_KEYS);
         let start = Instant::now();
-        let (tally, drained) =
-            traffic_while(app, &mut busy, || bed.nodes.drain(victim, Duration::from_secs(120)).unwrap());
+        let (tally, drained) = traffic_while(app, &mut busy, || bed.nodes.drain(victim, WHOLE_BOUND).unwrap());
         let took = start.elapsed().as_secs_f64();
         drop(drained);
         let (after, ()) = traffic_while(app, &mut busy, || wait_whole(bed));
@@ -149,8 +148,15 @@ pub(crate) fn apps(bed: &Bed) -> String {
     namespace
 }
 
+/// Written through a proxy that is asked on until no server is owed anything: where it took a busy server for one that is
+/// away it has to set that right, and would be waited for if it fell silent.
 pub(crate) fn keys(bed: &Bed, namespace: &str, prefix: &str) -> Workload {
-    written(&bed.pods(namespace, "app=replicated", 3)[0], prefix, KEYS)
+    let writer = &bed.pods(namespace, "app=replicated", 3)[0];
+    let keys = written(writer, prefix, KEYS);
+    let mut busy = written(writer, &format!("{prefix}-writer"), BUSY_KEYS);
+    let (seen, ()) = traffic_while(writer, &mut busy, || wait_whole(bed));
+    unharmed(prefix, &[&seen]);
+    keys
 }
 
 pub(crate) fn none_lost(bed: &Bed, namespace: &str, keys: &Workload) {
