@@ -1,6 +1,7 @@
 //! A server that came back empty gets everything, whatever the layout and whoever interrupts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use memcached_injector::controller::resync::Limits;
 use memcached_injector::resync::Need;
@@ -14,6 +15,8 @@ use crate::run;
 
 const ROTATED: Layout = Layout { lists: &[3], copies: 2 };
 const ALL: Layout = Layout { lists: &[3], copies: 3 };
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Items of every kind, written through a proxy and never read: with flags, with a lifetime, in base64, large, empty.
 fn fill(lab: &Lab, count: usize) -> Vec<String> {
@@ -214,6 +217,28 @@ fn what_a_silent_proxy_owes_is_done_for_it() {
             writer.get(&keys[0]).unwrap();
         }
         assert_eq!(lab.assert_equal(&keys).await, keys.len());
+    });
+}
+
+/// As after a drain: an app's last writes find its server gone, and then the app's proxy is gone too.
+#[test]
+fn a_server_that_came_back_empty_waits_for_no_proxy_that_is_silent() {
+    let lab = Lab::start(ALL);
+    let keys = fill(&lab, 500);
+    run(async {
+        let mut care = lab.care_with(Limits { patience: PATIENCE, ..LIMITS });
+        lab.until_whole(&mut care).await;
+        lab.bed.servers()[1].kill().unwrap();
+        let mut writer = Client::new(lab.bed.addresses()[0]);
+        for key in &keys[..100] {
+            assert!(writer.set(key, b"new", 3, 0).unwrap());
+        }
+        lab.bed.servers()[1].restart_empty().unwrap();
+        let start = std::time::Instant::now();
+        lab.until_whole(&mut care).await;
+        assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
+        assert_eq!(lab.assert_equal(&keys).await, keys.len());
+        lab.assert_unmarked().await;
     });
 }
 

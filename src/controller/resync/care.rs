@@ -120,7 +120,10 @@ impl Care {
     /// Marks the servers that are to be refilled, so that nobody reads them, and takes over the marks of silent proxies.
     async fn mark(&mut self, needs: &[Need]) -> anyhow::Result<()> {
         let wanted = |server: &usize| match needs[*server] {
-            Need::Refill { .. } => !self.servers[*server].unsure || self.servers[*server].orphaned,
+            Need::Refill { .. } => {
+                let seen = self.servers[*server];
+                !seen.unsure || seen.orphaned || self.is_owed_in_vain(*server)
+            }
             Need::Declaration => self.servers[*server].orphaned,
             Need::Nothing | Need::Patience(_) => false,
         };
@@ -132,12 +135,18 @@ impl Care {
         board::mark(&mut self.connections, &self.shape, &names).await;
         for server in unmarked {
             self.servers[server].unsure = true;
-            if self.servers[server].orphaned {
+            if self.servers[server].orphaned || self.is_owed_in_vain(server) {
                 self.owed_since[server] = None;
                 board::disown(&mut self.connections, &self.shape, self.shape.names[server]).await?;
             }
         }
         Ok(())
+    }
+
+    /// Whether proxies owe it what a refill brings anyway. Its process is a new one, which no packet from before can reach, so
+    /// nobody's patience is needed: those that still are there put their marks back.
+    fn is_owed_in_vain(&self, server: usize) -> bool {
+        self.servers[server].held == Held::Emptied && self.servers[server].owed
     }
 
     /// The server to refill: one that will be whole first.
