@@ -11,7 +11,7 @@ use testbed::wait::{Look, until};
 
 use crate::app::written;
 use crate::bed::{Bed, address_of, name_of, node_of};
-use crate::refill::{BUSY_KEYS, KEYS, keys, none_lost};
+use crate::refill::{BUSY_KEYS, KEYS, keys_until, none_lost};
 use crate::traffic::{during, slowest, traffic_while, unharmed};
 
 const CACHES: &str = "memcached.io/cluster=memcached";
@@ -31,7 +31,7 @@ pub(crate) fn one_change_of_two_sets_takes_one_copy_at_a_time(bed: &Bed) -> Stri
     let namespace = bed.namespace();
     bed.apply(&crate::app::deployment(&namespace, Some("replicated")));
     let app = &bed.pods(&namespace, "app=replicated", 3)[0];
-    let keys = keys(bed, &namespace, "aligned");
+    let keys = keys_until(bed, &namespace, "aligned", wait_whole);
     let mut busy = written(app, "busy-aligned", BUSY_KEYS);
     let start = Instant::now();
     let away = Mutex::new(Vec::new());

@@ -151,10 +151,15 @@ pub(crate) fn apps(bed: &Bed) -> String {
 /// Written through a proxy that is asked on until no server is owed anything: where it took a busy server for one that is
 /// away it has to set that right, and would be waited for if it fell silent.
 pub(crate) fn keys(bed: &Bed, namespace: &str, prefix: &str) -> Workload {
+    keys_until(bed, namespace, prefix, wait_whole)
+}
+
+/// The same for a cluster of another shape, which `whole` waits for.
+pub(crate) fn keys_until(bed: &Bed, namespace: &str, prefix: &str, whole: fn(&Bed)) -> Workload {
     let writer = &bed.pods(namespace, "app=replicated", 3)[0];
     let keys = written(writer, prefix, KEYS);
     let mut busy = written(writer, &format!("{prefix}-writer"), BUSY_KEYS);
-    let (seen, ()) = traffic_while(writer, &mut busy, || wait_whole(bed));
+    let (seen, ()) = traffic_while(writer, &mut busy, || whole(bed));
     unharmed(prefix, &[&seen]);
     keys
 }
