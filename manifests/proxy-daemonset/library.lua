@@ -702,11 +702,19 @@ if now<V.tell then return end
 V.tell=now+TELL
 local text=format("%d %d",self.knows,V.ring.epoch)
 local q=M.request(format("ms %s%s %d T%d",M.REGISTER,V.name,#text,TOLD),text .."\r\n")
-for _,y in ipairs(self.q)do self:send(q,y)end
+for _,y in ipairs(self.q)do
+if not self:away(y)then self:send(q,y)end
+end
+end
+function Copies:away(y)
+local rec=self.V and self.servers[y]
+return self.dead[y]or rec and rec.lost and not rec.back
 end
 function Copies:read_view()
 local tickets,seen,answers={},{},0
-for _,y in ipairs(self.q)do tickets[y]=self:send(M.request("mg ".. M.VIEW .." v c"),y)end
+for _,y in ipairs(self.q)do
+if not self:away(y)then tickets[y]=self:send(M.request("mg ".. M.VIEW .." v c"),y)end
+end
 self:tell()
 self:wait()
 for _,y in ipairs(self.q)do
@@ -715,9 +723,12 @@ if res and res:ok()then
 answers=answers+1
 local cas,text=string.match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
 seen[y]={cas=cas,view=M.parse_view(text or"")}
-elseif not self:counts()then
+else
 local failed=tickets[y]and self.rctx:result(tickets[y])
-if failed and failed:elapsed()>=M.TIMEOUT*800000 then self.dead[y],self.hurt=true,true end
+if failed and failed:elapsed()>=M.TIMEOUT*800000 and(self.V or not self:counts())then
+self.dead[y],self.hurt=true,true
+self:lose(y)
+end
 end
 end
 return seen,answers

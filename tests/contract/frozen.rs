@@ -1,9 +1,13 @@
 //! One server frozen (SIGSTOP: accepts, never answers): as dead, at the cost of one timeout for each proxy.
 
+use std::time::{Duration, Instant};
+
+use testbed::client::Client;
 use testbed::fault::Fault;
 
 use crate::cell::Sees::{Down, Kept, Lost};
 use crate::cell::{cells, during};
+use crate::layout::Layout;
 
 cells! {
     (mode, class, expect) during(mode, class, 0, &[Fault::Freeze(0)], &[0], expect);
@@ -32,4 +36,44 @@ cells! {
     failover_two_copies_overwrite: TwoCopies, Overwrite => [Kept], [Kept];
     failover_two_copies_remove: TwoCopies, Remove => [Kept], [Kept];
     failover_two_copies_update: TwoCopies, Update => [Kept], [Kept];
+}
+
+/// A server is frozen so often; the stall that counts is the middle one.
+const ROUNDS: usize = 5;
+const FROZEN: Duration = Duration::from_secs(1);
+/// Two timeouts of 150 ms and LEASE + GRACE: what it was while the view was read from the frozen server too. One is 240 ms.
+const TWICE: Duration = Duration::from_millis(390);
+
+#[test]
+fn a_frozen_server_costs_one_timeout_not_two() {
+    let bed = Layout::coherent().start(1);
+    let mut client = Client::new(bed.addresses()[0]);
+    let mut number = 0;
+    let mut slowest = |over: &dyn Fn() -> bool| {
+        let mut slowest = Duration::ZERO;
+        while !over() {
+            let (key, start) = (format!("k{}", number % 50), Instant::now());
+            if number % 4 == 0 {
+                assert!(client.set(&key, b"x", 0, 0).unwrap());
+            } else {
+                client.get(&key).unwrap();
+            }
+            slowest = slowest.max(start.elapsed());
+            number += 1;
+        }
+        slowest
+    };
+    let mut stalls: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let frozen = Fault::Freeze(0).apply(&bed).unwrap();
+            let start = Instant::now();
+            let stall = slowest(&|| start.elapsed() > FROZEN);
+            frozen.undo().unwrap();
+            slowest(&|| bed.marks().is_empty()); // marks go while somebody asks
+            stall
+        })
+        .collect();
+    println!("{stalls:?}");
+    stalls.sort();
+    assert!(stalls[ROUNDS / 2] < TWICE, "{stalls:?}");
 }

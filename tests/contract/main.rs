@@ -23,6 +23,7 @@ mod healthy;
 mod local_dead;
 mod mutants;
 mod no_copies;
+mod overloaded;
 mod ring_change;
 mod simulated;
 mod soak;

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use testbed::client::Client;
 use testbed::fault::{Fault, From};
-use testbed::parts::memcached::Server;
 
 use crate::cell::Sees::{Kept, Stale};
 use crate::cell::{cells, during};
@@ -60,13 +59,7 @@ fn when_a_split_has_ended_both_sides_soon_read_the_same_for_good() {
     let mut differed = Duration::ZERO;
     let mut read =
         |key: &String| sides.iter_mut().map(|side| side.get(key).unwrap().map(|item| item.value)).collect::<Vec<_>>();
-    let view = |server: &Server| server.client().get("__mcp:v").unwrap().map_or_else(Vec::new, |item| item.value);
-    let marked = || {
-        let texts: Vec<String> =
-            bed.servers().iter().map(|server| String::from_utf8_lossy(&view(server)).into_owned()).collect();
-        texts.iter().flat_map(|text| text.split(' ')).any(|word| word.starts_with(['d', 'r']))
-    };
-    while marked() {
+    while !bed.marks().is_empty() {
         assert!(end.elapsed() < 20 * BOUND, "the servers are still marked");
         if keys.iter().any(|key| {
             let now = read(key);

@@ -91,6 +91,18 @@ impl Bed {
         self.proxies.iter().try_for_each(Proxy::wait_all_up)
     }
 
+    /// The marks of servers in the view (docs/coherence.md), of each member what it holds; a dead one holds none.
+    pub fn marks(&self) -> Vec<String> {
+        let views = self.servers.iter().filter_map(|server| server.client().get("__mcp:v").ok().flatten());
+        let texts: Vec<String> = views.map(|view| String::from_utf8_lossy(&view.value).into_owned()).collect();
+        texts
+            .iter()
+            .flat_map(|text| text.split(' '))
+            .filter(|word| word.starts_with(['d', 'r']))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// What each server itself says about a key, for a failure's report: one line a server.
     pub fn state_of(&self, key: &str) -> String {
         let ask = |server: &Server| Client::new(server.address()).gets(key);
