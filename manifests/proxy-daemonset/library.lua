@@ -2,6 +2,7 @@
 local M={}
 M.TIMEOUT=0.15
 M.LEASE,M.GRACE,M.DELTA=65,25,40
+M.STAND_IN=10
 M.FORCE=M.LEASE+M.GRACE
 M.TOO_OLD="memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
 memcached_proxy=memcached_proxy or{}
@@ -386,6 +387,10 @@ t.said=true
 return t.out
 end
 function M.unreachable(t,r,cmd)
+if t.alone then
+t.left=true
+return t.out
+end
 if M.reads(cmd)then return M.miss(t,r)end
 if M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
 return"SERVER_ERROR no cache server of this key answers\r\n"
@@ -650,8 +655,8 @@ return all[place]
 end})
 M.floor(V,M.ring(conf.epoch,conf.servers,conf.copies_by=="mode"and 0 or conf.copies,0,0))
 V.valid,V.tell=0,0
-return{memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders,
-several=conf.mode=="replicated"}
+return M.relief({memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders,
+several=conf.mode=="replicated"},conf,record)
 end
 function Copies:change(rec,dirty)
 local V=self.memory
@@ -672,7 +677,7 @@ local function corrected(V,view,known)
 local want,marks,differs=mine(V),{},view.repeated or not view.ring or view.ring.epoch<(V.next or V.ring).epoch
 for _,mark in ipairs(view.ring and view.marks or known)do
 local name=mark.owner==V.me and mark.server or mark.owner=="all"and mark.server ..".all"
-local state_wanted=name and want[name]or mark.owner~=V.me and mark.state or nil
+local state_wanted=name and want[name]or mark.owner~=V.me and not mark.over and mark.state or nil
 if state_wanted then marks[#marks+1]={server=mark.server,owner=mark.owner,state=state_wanted}end
 differs=differs or state_wanted~=mark.state
 if name then want[name]=nil end
@@ -763,6 +768,7 @@ V.reading,V.asked=V.reading+1,start
 local seen,answers=self:read_view()
 V.reading=math.max(V.reading - 1,0)
 local marks,dirty,rank=joined(self.q,seen)
+if self.keep then self:keep(marks)end
 local ran_out,quiet=start>=V.valid,unwritten(V,seen)
 M.adopt(V,self.q,seen,start,ran_out)
 for name,rec in pairs(V.servers)do
@@ -977,6 +983,7 @@ if not list then return M.unreachable(self,r,cmd)end
 if list.unknown then res=behind(self,r,cmd,key,act)
 elseif self.pending then res=self:look_everywhere(r,cmd,key,list,act)
 elseif self.old then res=self:moving(r,cmd,key,list,class,act)
+elseif self.stand_ins then res=self:relieved(r,cmd,key,list,class,act)
 else res=act(self,r,cmd,key,list)end
 if not self.left then return res end
 end
@@ -1098,7 +1105,7 @@ local mono=mcp.time_mono_millis
 local FORCE<const> =M.FORCE
 local Copies=M.Copies
 local LIMIT<const> =20000
-function Copies:known_lost(x)return self.V and self.servers[x].lost end
+function Copies:known_lost(x)return self.V and self.servers[x].lost and not self.servers[x].ready end
 local function post(t,x,owner)
 local rec=t.servers[x]
 local text=" ".. M.mark_text({state="d",server=rec.name,owner=owner})
@@ -1119,7 +1126,7 @@ if not rec then return end
 rec.back=nil
 if rec.lost and not rec.ready then return end
 if not rec.lost then V.tends=V.tends+1 end
-rec.lost,rec.ready,rec.probed=rec.lost or mono(),nil,mono()
+rec.lost,rec.ready,rec.probed=not rec.ready and rec.lost or mono(),nil,mono()
 local trusted=not rec.dirty
 if trusted then
 self:change(rec,true)
@@ -1195,6 +1202,7 @@ if not holds then
 local gone=t:try(M.remove_key(key,b),x)
 return gone and gone:ok()
 end
+if t.stand_ins then list=t:with_stand_in(list,key)end
 if#list==1 then return true end
 for _,y in ipairs(list)do
 if y~=x and t:clean(y)then source=y break end
@@ -1202,8 +1210,12 @@ end
 if not source then
 for _,y in ipairs(list)do
 local rec=t.servers[y]
-if y~=x and not t.dead[y]and not rec.owed[key .. b]and rec.rank>=(source and t.servers[source].rank or 0)then source=y end
+if y~=x and not(t.stand_ins and y>t.regulars)and not t.dead[y]and not rec.owed[key .. b]and rec.rank>=(source and t.servers[source].rank or 0)then source=y end
 end
+end
+if not source and t.stand_ins then
+local gone=t:try(M.remove_key(key,b),x)
+return gone and gone:ok()
 end
 local removed
 if not source then source,removed=latest(t,x,key,b,list)end
@@ -1252,7 +1264,7 @@ mend(t,x,rec)
 elseif not rec.ready then
 rec.ready=now
 t.V.early=0
-elseif now - rec.ready>READY+M.LEASE then
+elseif now - rec.ready>READY+M.LEASE+(t.kept_for or 0)then
 rec.lost,rec.ready,rec.back=nil,nil,nil
 t.V.tends,t.V.early=t.V.tends - 1,0
 end
@@ -1523,7 +1535,7 @@ end
 local function read(t,r,cmd,key,list)
 while true do
 local p=t:lead(list)
-if not p then return M.miss(t,r)end
+if not p then return M.unreachable(t,r,cmd)end
 local copied=#list>1 and cmd~=mcp.CMD_ME
 local looks=copied and t.V and t:sample(key,r,p,list)
 local res=t:ask(r,p)
@@ -1654,6 +1666,117 @@ end
 M.coherent={[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
 end
 do
+local format,match,gsub=string.format,string.match,string.gsub
+local mono=mcp.time_mono_millis
+local Copies=M.Copies
+local STAND_IN<const> =M.STAND_IN
+local KEEP<const> =(STAND_IN+2)*1000
+local MONTH<const> =2592000
+local function short(seconds)
+local number=tonumber(seconds)
+if not number or number<0 then return seconds end
+if number>MONTH then
+number=number - mcp.time_real_millis()//1000
+if number<=0 then return"-1"end
+elseif number==0 then
+number=STAND_IN
+end
+return format("%d",math.min(number,STAND_IN))
+end
+local TEXT<const> ={
+set="^(%S+ +%S+ +%S+ +)(%-?%d+)(.*)$",touch="^(%S+ +%S+ +)(%-?%d+)(.*)$",gat="^(%S+ +)(%-?%d+)(.*)$",
+}
+TEXT.add,TEXT.replace,TEXT.append,TEXT.prepend,TEXT.cas,TEXT.gats=TEXT.set,TEXT.set,TEXT.set,TEXT.set,TEXT.set,TEXT.gat
+local function shortened(line)
+local verb=match(line,"^%l+")
+if TEXT[verb]then
+local before,seconds,after=match(line,TEXT[verb])
+return before and before .. short(seconds).. after
+end
+local name,flags=match(line,"^(m[sgad] +%S+)(.*)$")
+if not name then return nil end
+local least
+flags=gsub(flags,"( [TN])(%-?%d+)",function(flag,seconds)
+least=least or flag==" T"
+return flag .. short(seconds)
+end)
+if verb=="ms"and not least then flags=flags .." T".. STAND_IN end
+return name .. flags
+end
+M.shortened=shortened
+local Relief={}
+local function for_stand_in(t,q,x)
+if x<=t.regulars then return q end
+local line=match(q:raw_line(),"^[^\r\n]*")
+local other=shortened(line)
+return other and other~=line and M.request(other,q)or q
+end
+function Relief:send(q,x)return Copies.send(self,for_stand_in(self,q,x),x)end
+function Relief:ask(q,x)return Copies.ask(self,for_stand_in(self,q,x),x)end
+function Relief:counts()return true end
+function Relief:hollow(x)return x<=self.regulars and Copies.hollow(self,x)end
+function Relief:with_stand_in(list,key)
+local all={table.unpack(list)}
+all[#all+1]=self.regulars+1+M.jump(M.hash(key),self.stand_ins)
+return all
+end
+function Relief:keep(marks)
+local V,kept,now=self.V,nil,mono()
+local before,since=V.kept_since or{},{}
+for _,mark in ipairs(marks)do
+if mark.state=="r"then
+local name=M.mark_text(mark)
+since[name]=before[name]or now
+mark.over=now - since[name]>2*KEEP
+kept=kept or{}
+kept[mark.server]=true
+end
+end
+V.kept,V.kept_since=kept,since
+end
+local function in_need(t,p)return p>t.regulars or t.servers[p].dirty end
+function Relief:lead(list)
+local p=Copies.lead(self,self.everybody or list)
+if p and self.alone and not self.V.calm and in_need(self,p)then
+self.left=true
+return nil
+end
+return p
+end
+local function forget(t,list,everybody,key,b)
+for i=1,#list do
+if t.V.kept[t.servers[list[i]].name]then
+t:all(M.remove_key(key,b),{everybody[#everybody]},nil,key,b)
+return
+end
+end
+end
+function Relief:relieved(r,cmd,key,list,class,act)
+local V,on=self.V,list
+self.everybody,self.alone=nil,true
+if not V.calm or V.kept then
+local everybody=self:with_stand_in(list,key)
+local p=Copies.lead(self,everybody)
+if not p or in_need(self,p)then
+on,self.alone=everybody,false
+elseif class~=M.READ and V.kept then
+forget(self,list,everybody,key,r:has_flag("b")and" b"or"")
+end
+self.everybody=everybody
+end
+local res=not self.left and act(self,r,cmd,key,on)or self.out
+self.everybody,self.alone=nil,false
+return res
+end
+function M.relief(known,conf,record)
+if not conf.gutter or not known.V then return known end
+known.regulars,known.stand_ins,known.kept_for=#known.servers,#conf.gutter,KEEP
+for i=1,#conf.gutter do known.servers[#known.servers+1]=record(known.V,"0-".. i)end
+for name,method in pairs(Relief)do known[name]=method end
+return known
+end
+end
+do
 local GOOD=mcp.WAIT_GOOD
 local function read(t,r,cmd,key,list)
 if#list==1 then return M.coherent[M.READ](t,r,cmd,key,list)end
@@ -1769,6 +1892,7 @@ local made,near={},nil
 for _,servers in ipairs(conf.replicas)do
 for _,server in ipairs(servers)do made[#made+1]=pool(server)end
 end
+for _,server in ipairs(conf.gutter or{})do made[#made+1]=pool(server)end
 if conf.local_cache and conf.local_cache.server~="internal"then near=pool(conf.local_cache.server)end
 return{conf=conf,pools=made,near=near}
 end

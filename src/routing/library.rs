@@ -16,7 +16,7 @@ const HASH_CHARS: usize = 10;
 const FIRST_LINE: &str = "-- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.\n";
 
 /// In the order in which Lua must see them: whoever uses a name of the shared table at load time comes after its file.
-const FILES: [(&str, &str); 19] = [
+const FILES: [(&str, &str); 20] = [
     ("shared.lua", include_str!("lua/shared.lua")),
     ("data.lua", include_str!("lua/data.lua")),
     ("reload.lua", include_str!("lua/reload.lua")),
@@ -33,6 +33,7 @@ const FILES: [(&str, &str); 19] = [
     ("repair.lua", include_str!("lua/repair.lua")),
     ("version.lua", include_str!("lua/version.lua")),
     ("coherent.lua", include_str!("lua/coherent.lua")),
+    ("gutter.lua", include_str!("lua/gutter.lua")),
     ("fastest.lua", include_str!("lua/fastest.lua")),
     ("failover.lua", include_str!("lua/failover.lua")),
     ("main.lua", include_str!("lua/main.lua")),

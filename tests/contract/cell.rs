@@ -17,7 +17,7 @@ use testbed::parts::memcached::Server;
 use crate::layout::Layout;
 
 /// Enough that each of three servers is the first of some key.
-const KEYS: usize = 12;
+pub(crate) const KEYS: usize = 12;
 /// The longest that one command may take: the promise is 250 ms, the rest is for a loaded machine. A cell's first few
 /// commands meet the fault; nothing here may take longer.
 const STALL: Duration = Duration::from_millis(500);
@@ -36,6 +36,12 @@ pub(crate) enum Mode {
     Internal,
     /// Failover with a container, before two copies of each key.
     TwoCopies,
+    /// Sharded, with a gutter of one server, which is the last.
+    ShardedGutter,
+    /// Failover with a container, before servers with such a gutter.
+    ContainerGutter,
+    /// Coherent, with such a gutter.
+    CoherentGutter,
 }
 
 /// A class of commands (src/routing/lua/classes.lua).
@@ -87,8 +93,11 @@ impl Stage {
             Mode::Container => Layout::failover(LocalPlace::Container, LOCAL_TTL),
             Mode::Internal => Layout::failover(LocalPlace::Internal, LOCAL_TTL),
             Mode::TwoCopies => Layout::failover(LocalPlace::Container, LOCAL_TTL).with_two_copies(),
+            Mode::ShardedGutter => Layout::sharded().with_a_gutter(),
+            Mode::ContainerGutter => Layout::failover(LocalPlace::Container, LOCAL_TTL).with_a_gutter(),
+            Mode::CoherentGutter => Layout::coherent().with_a_gutter(),
         };
-        let locals = if matches!(mode, Mode::Container | Mode::TwoCopies) { 2 } else { 0 };
+        let locals = if matches!(mode, Mode::Container | Mode::TwoCopies | Mode::ContainerGutter) { 2 } else { 0 };
         let locals: Vec<Server> = (0..locals).map(|_| Server::start_with(&["-t", "1"]).unwrap()).collect();
         let addresses: Vec<SocketAddr> = locals.iter().map(Server::address).collect();
         let bed = layout.start_beside(library, 2, &addresses);
@@ -130,7 +139,8 @@ impl Stage {
     /// Tries a class on one key: what a client of proxy `by` sees, checked through the other proxy where the mode promises
     /// what the other sees.
     fn try_key(&self, class: Class, by: usize, key: usize, value: &str) -> Sees {
-        let other = if matches!(self.mode, Mode::Container | Mode::Internal | Mode::TwoCopies) { by } else { 1 - by };
+        let own = matches!(self.mode, Mode::Container | Mode::Internal | Mode::TwoCopies | Mode::ContainerGutter);
+        let other = if own { by } else { 1 - by };
         let (mut own, mut others) = (self.client(by), self.client(other));
         let key = name(key);
         let seen = match class {
@@ -156,7 +166,7 @@ impl Stage {
     }
 }
 
-fn name(key: usize) -> String {
+pub(crate) fn name(key: usize) -> String {
     format!("key{key}")
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Layout {
     pub(crate) copies: u32,
     /// How many servers of each set the ring counts at first.
     pub(crate) counting: usize,
+    /// How many stand-ins there are, after the servers.
+    pub(crate) stand_ins: usize,
     pub(crate) consistency: Consistency,
     pub(crate) mode: Mode,
 }
@@ -29,6 +31,7 @@ impl Layout {
             sets: 1,
             copies: 3,
             counting: 3,
+            stand_ins: 0,
             consistency: Consistency::Coherent,
             mode: Mode::Replicated,
         }
@@ -56,6 +59,11 @@ impl Layout {
         Layout { copies: 2, ..self }
     }
 
+    /// As it is, with a gutter of one server.
+    pub(crate) fn with_a_gutter(self) -> Layout {
+        Layout { stand_ins: 1, ..self }
+    }
+
     /// One copy of each key in each of two StatefulSets of two servers.
     pub(crate) fn two_sets() -> Layout {
         Layout { servers: 4, sets: 2, copies: 2, counting: 2, ..Layout::coherent() }
@@ -73,6 +81,7 @@ impl Layout {
             let joining = servers.split_off(self.counting.min(servers.len()));
             Replica { servers, joining }
         };
+        let (addresses, gutter) = addresses.split_at(self.servers);
         let id = ClusterId { namespace: "cache".to_owned(), name: "memcached".to_owned() };
         let cluster = Cluster {
             id: id.clone(),
@@ -80,7 +89,7 @@ impl Layout {
             copies: Copies::Number(self.copies),
             consistency: self.consistency,
             epoch: 1,
-            gutter: Vec::new(),
+            gutter: gutter.iter().map(SocketAddr::to_string).collect(),
         };
         let request = Request {
             mode: self.mode.clone(),
@@ -106,13 +115,15 @@ impl Layout {
     /// The same where proxy `i` has its local cache at `locals[i]`, if anywhere.
     pub(crate) fn start_beside(&self, library: &str, proxies: usize, locals: &[SocketAddr]) -> Bed {
         let config = |proxy: usize, addresses: &[SocketAddr]| self.config(addresses, locals.get(proxy).copied());
-        Bed::start(self.servers, proxies, library, config).unwrap_or_else(|error| panic!("{error:#}"))
+        Bed::start(self.servers + self.stand_ins, proxies, library, config).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// The same without the network: faster, but only servers can have faults.
     pub(crate) fn start_direct(&self, proxies: usize) -> Bed {
         let text = &library::library().text;
-        let bed = Bed::start_direct(self.servers, proxies, text, |_, addresses| self.config(addresses, None));
+        let bed = Bed::start_direct(self.servers + self.stand_ins, proxies, text, |_, addresses| {
+            self.config(addresses, None)
+        });
         bed.unwrap_or_else(|error| panic!("{error:#}"))
     }
 }

@@ -19,6 +19,7 @@ mod differential;
 mod document;
 mod frozen;
 mod gone;
+mod gutter;
 mod healthy;
 mod local_dead;
 mod mutants;

@@ -20,7 +20,7 @@ const LOOKS: u64 = 4;
 const LOOK: Duration = Duration::from_secs(4);
 
 /// The library with a rule broken.
-fn mutant(from: &str, to: &str) -> String {
+pub(crate) fn mutant(from: &str, to: &str) -> String {
     let text = &library::library().text;
     assert!(text.contains(from), "this mutant no longer fits the library, which has no {from:?}: break the rule anew");
     text.replace(from, to)

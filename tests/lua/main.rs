@@ -54,6 +54,11 @@ fn the_view_is_read_as_it_was_written() {
 }
 
 #[test]
+fn a_stand_in_is_told_no_long_lifetime() {
+    holds("gutter.lua", &["order.lua", "item.lua", "gutter.lua"]);
+}
+
+#[test]
 fn each_command_has_its_class_and_its_form_on_the_wire() {
     holds("classes.lua", &["order.lua", "item.lua", "classes.lua"]);
 }

@@ -1,6 +1,6 @@
 -- In front of each claim when plain Lua runs it: the shared table, the few of memcached's names that the pure files use, and
 -- stand-ins for its requests and answers. Usage: lua5.4 prelude.lua FOLDER CLAIMS FILE..., all files of src/routing/lua.
-M = { TIMEOUT = 0.15, LEASE = 65, GRACE = 25, DELTA = 40 }
+M = { STAND_IN = 10, TIMEOUT = 0.15, LEASE = 65, GRACE = 25, DELTA = 40 }
 memcached_proxy = {}
 
 function claim(holds, ...) if not holds then error(string.format(...), 2) end end

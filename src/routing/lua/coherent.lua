@@ -26,7 +26,7 @@ end
 local function read(t, r, cmd, key, list)
     while true do
         local p = t:lead(list)
-        if not p then return M.miss(t, r) end -- an error line inside a multiget would break the client
+        if not p then return M.unreachable(t, r, cmd) end -- a miss: an error line inside a multiget would break the client
         local copied = #list > 1 and cmd ~= mcp.CMD_ME
         local looks = copied and t.V and t:sample(key, r, p, list)
         local res = t:ask(r, p)

@@ -63,8 +63,8 @@ function M.view(conf)
     end })
     M.floor(V, M.ring(conf.epoch, conf.servers, conf.copies_by == "mode" and 0 or conf.copies, 0, 0))
     V.valid, V.tell = 0, 0
-    return { memory = V, V = conf.consistency == "coherent" and V or nil, servers = servers, q = watched(conf.replicas), knows = knows, orders = orders,
-        several = conf.mode == "replicated" }
+    return M.relief({ memory = V, V = conf.consistency == "coherent" and V or nil, servers = servers, q = watched(conf.replicas), knows = knows, orders = orders,
+        several = conf.mode == "replicated" }, conf, record)
 end
 
 -- server `rec` is seen, or was made, dirty or clean
@@ -91,7 +91,7 @@ local function corrected(V, view, known)
     local want, marks, differs = mine(V), {}, view.repeated or not view.ring or view.ring.epoch < (V.next or V.ring).epoch
     for _, mark in ipairs(view.ring and view.marks or known) do
         local name = mark.owner == V.me and mark.server or mark.owner == "all" and mark.server .. ".all"
-        local state_wanted = name and want[name] or mark.owner ~= V.me and mark.state or nil
+        local state_wanted = name and want[name] or mark.owner ~= V.me and not mark.over and mark.state or nil
         if state_wanted then marks[#marks + 1] = { server = mark.server, owner = mark.owner, state = state_wanted } end
         differs = differs or state_wanted ~= mark.state
         if name then want[name] = nil end
@@ -196,6 +196,7 @@ function Copies:renew()
     local seen, answers = self:read_view()
     V.reading = math.max(V.reading - 1, 0)
     local marks, dirty, rank = joined(self.q, seen)
+    if self.keep then self:keep(marks) end -- gutter.lua
     local ran_out, quiet = start >= V.valid, unwritten(V, seen)
     M.adopt(V, self.q, seen, start, ran_out)
     for name, rec in pairs(V.servers) do

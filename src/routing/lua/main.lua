@@ -14,13 +14,14 @@ local function pool(server)
     return mcp.pool({ mcp.backend({ label = server, host = host, port = port }) })
 end
 
--- checked data -> the same with a pool for every server, numbered as order.lua does. Configuration VM.
+-- checked data -> the same with a pool for every server, numbered as order.lua does, and then every stand-in. Configuration VM.
 local function pools(conf)
     settings()
     local made, near = {}, nil
     for _, servers in ipairs(conf.replicas) do
         for _, server in ipairs(servers) do made[#made + 1] = pool(server) end
     end
+    for _, server in ipairs(conf.gutter or {}) do made[#made + 1] = pool(server) end
     if conf.local_cache and conf.local_cache.server ~= "internal" then near = pool(conf.local_cache.server) end
     return { conf = conf, pools = made, near = near }
 end

@@ -11,7 +11,7 @@ local Copies = M.Copies
 -- somebody who compares everything: owner "all".
 local LIMIT <const> = 20000
 
-function Copies:known_lost(x) return self.V and self.servers[x].lost end
+function Copies:known_lost(x) return self.V and self.servers[x].lost and not self.servers[x].ready end
 
 -- appends a mark to every member of Q but x
 local function post(t, x, owner)
@@ -38,7 +38,7 @@ function Copies:lose(x)
     rec.back = nil
     if rec.lost and not rec.ready then return end
     if not rec.lost then V.tends = V.tends + 1 end
-    rec.lost, rec.ready, rec.probed = rec.lost or mono(), nil, mono()
+    rec.lost, rec.ready, rec.probed = not rec.ready and rec.lost or mono(), nil, mono()
     local trusted = not rec.dirty
     if trusted then
         self:change(rec, true)

@@ -52,6 +52,7 @@ local function compare(t, x, key, b)
         local gone = t:try(M.remove_key(key, b), x)
         return gone and gone:ok()
     end
+    if t.stand_ins then list = t:with_stand_in(list, key) end
     if #list == 1 then return true end -- there is no other copy
     for _, y in ipairs(list) do
         if y ~= x and t:clean(y) then source = y break end
@@ -59,8 +60,12 @@ local function compare(t, x, key, b)
     if not source then -- all are dirty: the one that became so last, of those that this proxy does not owe the key
         for _, y in ipairs(list) do
             local rec = t.servers[y]
-            if y ~= x and not t.dead[y] and not rec.owed[key .. b] and rec.rank >= (source and t.servers[source].rank or 0) then source = y end
+            if y ~= x and not (t.stand_ins and y > t.regulars) and not t.dead[y] and not rec.owed[key .. b] and rec.rank >= (source and t.servers[source].rank or 0) then source = y end
         end
+    end
+    if not source and t.stand_ins then -- who may have been written instead can't be asked: a cache may lose a key
+        local gone = t:try(M.remove_key(key, b), x)
+        return gone and gone:ok()
     end
     local removed
     if not source then source, removed = latest(t, x, key, b, list) end
@@ -113,7 +118,7 @@ local function recover(t, x, rec)
     elseif not rec.ready then
         rec.ready = now -- the next reading of the view writes it down
         t.V.early = 0
-    elseif now - rec.ready > READY + M.LEASE then
+    elseif now - rec.ready > READY + M.LEASE + (t.kept_for or 0) then
         rec.lost, rec.ready, rec.back = nil, nil, nil
         t.V.tends, t.V.early = t.V.tends - 1, 0
     end

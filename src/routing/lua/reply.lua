@@ -28,6 +28,10 @@ end
 
 -- no server of the key answers
 function M.unreachable(t, r, cmd)
+    if t.alone then -- it has a stand-in, which was not asked yet (gutter.lua)
+        t.left = true
+        return t.out
+    end
     if M.reads(cmd) then return M.miss(t, r) end
     if M.silent(r) then return word(t, r, mcp.MCMC_CODE_OK) end
     return "SERVER_ERROR no cache server of this key answers\r\n"

@@ -156,6 +156,7 @@ function Copies:serve(r, cmd, key, class, act)
         if list.unknown then res = behind(self, r, cmd, key, act)
         elseif self.pending then res = self:look_everywhere(r, cmd, key, list, act)
         elseif self.old then res = self:moving(r, cmd, key, list, class, act)
+        elseif self.stand_ins then res = self:relieved(r, cmd, key, list, class, act) -- gutter.lua
         else res = act(self, r, cmd, key, list) end
         if not self.left then return res end
     end

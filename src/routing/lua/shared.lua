@@ -16,6 +16,10 @@ M.TIMEOUT = 0.15
 -- its way from one server to another.
 M.LEASE, M.GRACE, M.DELTA = 65, 25, 40
 
+-- Seconds that a stand-in keeps a key at most (gutter.lua). Long enough that a key which is asked for often is looked up anew
+-- only now and then; short enough that the writes of a server's keys pay a removal more only for a moment after its return.
+M.STAND_IN = 10
+
 -- Milliseconds from when something stands in the view until it is in force: every view from before has run out by then.
 M.FORCE = M.LEASE + M.GRACE
 

@@ -2,7 +2,8 @@
 local Server = {}
 Server.__index = Server
 
-function new_server() return setmetatable({ items = {}, cas = 0 }, Server) end
+-- first: cas ids of its own begin above that; a real one's begin at 0 again, so a client may hold one from before a restart
+function new_server(first) return setmetatable({ items = {}, cas = first or 0 }, Server) end
 
 local function live(self, key, now)
     local item = self.items[key]
@@ -145,6 +146,20 @@ function do_.md(s, list, _, now)
     if set.C and item.cas ~= set.C then return "EX\r\n" end
     s.items[key] = nil
     return "HD\r\n"
+end
+
+-- text storage commands, which go as they are where a key has one copy; each as its ms
+local TEXT <const> = { set = "", add = " ME", replace = " MR", append = " MA", prepend = " MP", cas = " C" }
+local WORD <const> = { HD = "STORED", NS = "NOT_STORED", EX = "EXISTS", NF = "NOT_FOUND" }
+for verb, mode in pairs(TEXT) do
+    do_[verb] = function(s, list, value, now)
+        local line = ("ms %s %s F%s T%s%s"):format(list[2], list[5], list[3], list[4], verb == "cas" and mode .. list[6] or mode)
+        return WORD[do_.ms(s, words(line), value, now):sub(1, 2)] .. "\r\n"
+    end
+end
+function do_.incr(s, list, _, now)
+    local text = do_.ma(s, words("ma " .. list[2] .. " D" .. list[3] .. " v"), nil, now)
+    return text:match("^VA %d+\r\n(.*)$") or text:match("^CLIENT_ERROR.*") or "NOT_FOUND\r\n"
 end
 
 -- line without its end, value with its end if any -> the answer

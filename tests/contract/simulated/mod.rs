@@ -5,6 +5,8 @@
 //!
 //! The mutants below show that this finds what it is for.
 
+mod gutter;
+
 use std::env;
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +27,23 @@ const LOOKS: u64 = 12;
 const HEALTHY: &str = "";
 const SLOW: &str = "slow,starve,delay";
 
+/// What a cluster of three servers is, and for how long clients use it.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Of each key.
+    copies: usize,
+    /// Servers of the gutter.
+    stand_ins: usize,
+    /// Virtual seconds.
+    seconds: u64,
+}
+
+impl Shape {
+    fn of(copies: usize) -> Shape {
+        Shape { copies, stand_ins: 0, seconds: SECONDS }
+    }
+}
+
 /// One run.
 struct Seen {
     history: History,
@@ -34,11 +53,12 @@ struct Seen {
     differences: Vec<String>,
 }
 
-fn run(library: &str, seed: u64, kinds: &str, copies: usize) -> Seen {
+fn run(library: &str, seed: u64, kinds: &str, shape: Shape) -> Seen {
+    let Shape { copies, stand_ins, seconds } = shape;
     let part = |text: &str| format!("do\n{text}\nend\n");
     let text = [
         format!(
-            "LIBRARY = [====[\n{library}]====]\nSEED, SECONDS, KINDS, COPIES = {seed}, {SECONDS}, \"{kinds}\", {copies}\n"
+            "LIBRARY = [====[\n{library}]====]\nSEED, SECONDS, KINDS = {seed}, {seconds}, \"{kinds}\"\nCOPIES, STAND_INS = {copies}, {stand_ins}\n"
         ),
         part(include_str!("memcached.lua")),
         part(include_str!("proxy.lua")),
@@ -99,7 +119,7 @@ fn operation(line: &str) -> Operation {
 fn holds(test: &str, kinds: &str, copies: usize) {
     let first = env::var(random::SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     for seed in first..first + RUNS {
-        let seen = run(&library::library().text, seed, kinds, copies);
+        let seen = run(&library::library().text, seed, kinds, Shape::of(copies));
         let again = format!("{}={seed} cargo test --test contract -- --exact simulated::{test}", random::SEED);
         let checked = check(&seen.history, Misses::Gone);
         let checked = checked.unwrap_or_else(|violation| panic!("{violation}{}\nrun again: {again}", seen.story));
@@ -118,7 +138,7 @@ fn assert_caught(from: &str, to: &str) {
     assert!(text.contains(from), "this mutant no longer fits the library, which has no {from:?}: break the rule anew");
     let mutant = text.replace(from, to);
     let caught = (1..=LOOKS).any(|seed| {
-        let seen = run(&mutant, seed, HEALTHY, 3);
+        let seen = run(&mutant, seed, HEALTHY, Shape::of(3));
         !seen.differences.is_empty() || check(&seen.history, Misses::Gone).is_err()
     });
     assert!(caught, "nobody noticed");

@@ -133,6 +133,10 @@ function make_proxy(world, number, library, conf)
     assert(load(library, "@library", "t", env))()
     local pools, n = {}, 0
     for _, list in ipairs(conf.replicas) do for _ in ipairs(list) do n = n + 1 pools[n] = n end end
+    for _ in ipairs(conf.gutter or {}) do
+        n = n + 1
+        pools[n] = n
+    end
     env.mcp_config_routes({ conf = conf, pools = pools })
     local free = {}
     return function(line, value, done)

@@ -1,11 +1,13 @@
 -- Eight clients on three texts and two counters through three proxies, and faults meanwhile; the history on stdout, then what happened,
 -- then when servers held different things of a key that nobody was asking for.
--- Globals: LIBRARY, SEED, SECONDS, KINDS (comma-separated), COPIES; make_proxy, new_world (proxy.lua, world.lua).
+-- Globals: LIBRARY, SEED, SECONDS, KINDS (comma-separated), COPIES, STAND_INS (after the three servers); make_proxy, new_world (proxy.lua, world.lua).
 -- Ends with an error in any case: this is no proxy configuration.
 math.randomseed(SEED)
 local function random(n) return n > 0 and math.random(0, n - 1) or 0 end
-local world = new_world(random, 3, 3)
-local conf = { epoch = 1, servers = 3, copies = COPIES, consistency = "coherent", mode = "replicated", replicas = { { "a:1", "b:1", "c:1" } } }
+local world = new_world(random, 3 + STAND_INS, 3)
+local gutter = STAND_INS > 0 and {} or nil
+for i = 1, STAND_INS do gutter[i] = "g" .. i .. ":1" end
+local conf = { gutter = gutter, epoch = 1, servers = 3, copies = COPIES, consistency = "coherent", mode = COPIES > 1 and "replicated" or "sharded", replicas = { { "a:1", "b:1", "c:1" } } }
 local proxies, envs = {}, {}
 for p = 1, 3 do proxies[p], envs[p] = make_proxy(world, p, LIBRARY, conf) end
 
@@ -29,7 +31,7 @@ end
 local asking, holders, differ = {}, {}, {}
 local function answered(key)
     asking[key] = asking[key] - 1
-    if asking[key] > 0 then return end
+    if asking[key] > 0 or STAND_INS > 0 then return end -- a stand-in need not hold it
     local held, same, first = {}, true, nil
     for x, server in ipairs(world.servers) do
         local item = server.memory.items[key]
@@ -103,9 +105,14 @@ local story = {}
 local function each(from, f) for p = 1, 3 do if from == 0 or from == p then f(p) end end end
 local kinds = {}
 for word in KINDS:gmatch("[^,]+") do kinds[#kinds + 1] = word end
+local last
 local function choose()
     local kind = kinds[random(#kinds) + 1]
     local x, from = random(3) + 1, random(100) < 67 and random(3) + 1 or 0
+    if STAND_INS > 0 then -- often the same again: what its stand-in kept from before must not show
+        if random(100) < 15 then x = 4 elseif last and random(100) < 50 then x = last end
+        last = x < 4 and x or last
+    end
     local what = kind .. " server " .. x .. (from > 0 and " for proxy " .. from or "")
     if kind == "kill" then world.kill(x) return what, function() world.start(x) end end
     if kind == "empty" then world.kill(x) world.at(5 + random(30), function() world.start(x) end) return what, function() end end
@@ -133,11 +140,13 @@ local function choose()
     each(from, function(p) world.set(p, x, state, delay) end)
     return what .. (delay > 0 and " by " .. delay or ""), function() each(from, function(p) world.set(p, x, "clear") end) end
 end
--- a whole copy of each key stays: the next fault waits until those before are mended
+-- a whole copy of each key, or its stand-in, stays: the next fault waits until those before are mended
 local function marked()
     local dirty = {}
     for p = 1, 3 do
-        for name, rec in pairs(envs[p].memcached_proxy.view.servers) do dirty[name] = dirty[name] or rec.dirty or rec.lost end
+        for name, rec in pairs(envs[p].memcached_proxy.view.servers) do 
+            dirty[name] = dirty[name] or rec.dirty or rec.lost and not (STAND_INS > 0 and rec.ready)
+        end
     end
     local n = 0
     for _, is in pairs(dirty) do n = n + (is and 1 or 0) end
@@ -145,14 +154,14 @@ local function marked()
 end
 local function weather()
     if world.over then return end
-    if marked() > COPIES - 2 then return world.at(20, weather) end
+    if marked() > COPIES - (STAND_INS > 0 and 1 or 2) then return world.at(20, weather) end
     local what, undo = choose()
     local from = world.now
     local lasts = 200 + random(2300)
     world.at(lasts, function()
         undo()
         story[#story + 1] = ("%8.0f .. %8.0f ms  %s"):format(from, world.now, what)
-        world.at(random(1000) + (COPIES == 2 and 2000 or 0), weather)
+        world.at(random(STAND_INS > 0 and 4000 or 1000) + (STAND_INS == 0 and COPIES == 2 and 2000 or 0), weather)
     end)
 end
 if #kinds > 0 then world.at(300, weather) end

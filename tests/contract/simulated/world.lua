@@ -207,7 +207,7 @@ function new_world(random, servers, proxies)
     function world.start(x, memory)
         local server = world.servers[x]
         server.alive, server.frozen = true, false
-        if not memory then server.memory = new_server() end
+        if not memory then server.memory = new_server(math.floor(world.now)) end
     end
     function world.freeze(x) world.servers[x].frozen = true end
     function world.thaw(x)
