@@ -13,6 +13,7 @@ mod environment;
 mod fleet;
 mod follow;
 mod gate;
+mod gutter;
 mod install;
 mod leader;
 mod life;
