@@ -27,8 +27,8 @@ fn stateful_set(namespace: &str, name: &str, labels: Value, annotations: Value) 
     })
 }
 
-/// Creates a pod on `cluster` once the webhook knows the cluster, and returns the servers in its configuration.
-fn servers_of(bed: &Bed, namespace: &str, name: &str, cluster: &str) -> Vec<String> {
+/// Creates a pod on `cluster` once the webhook knows the cluster, and returns its configuration.
+fn config_of(bed: &Bed, namespace: &str, name: &str, cluster: &str) -> String {
     let asks = pod(namespace, name, json!({"memcached.io/mode": "replicated", "memcached.io/cluster": cluster}));
     let stored = until(&format!("cluster {cluster} to be known"), BOUND, || {
         let (status, answer) =
@@ -36,9 +36,21 @@ fn servers_of(bed: &Bed, namespace: &str, name: &str, cluster: &str) -> Vec<Stri
         Ok(if status == 201 { Look::Ready(answer) } else { Look::NotYet(answer.to_string()) })
     })
     .unwrap();
-    let config = stored["metadata"]["annotations"]["memcached.io/proxy-config"].as_str().unwrap().to_owned();
-    let quoted = config.split('"').filter(|part| part.contains(".svc.cluster.local.:"));
-    quoted.map(|address| address.split('.').take(3).collect::<Vec<_>>().join(".")).collect()
+    stored["metadata"]["annotations"]["memcached.io/proxy-config"].as_str().unwrap().to_owned()
+}
+
+/// The servers that hold keys, and the stand-ins, of a configuration.
+fn listed(config: &str) -> (Vec<String>, Vec<String>) {
+    let addresses = |text: &str| {
+        let quoted = text.split('"').filter(|part| part.contains(".svc.cluster.local.:"));
+        quoted.map(|address| address.split('.').take(3).collect::<Vec<_>>().join(".")).collect()
+    };
+    let (servers, gutter) = config.split_once("gutter = {").unwrap_or((config, ""));
+    (addresses(servers), addresses(gutter))
+}
+
+fn servers_of(bed: &Bed, namespace: &str, name: &str, cluster: &str) -> Vec<String> {
+    listed(&config_of(bed, namespace, name, cluster)).0
 }
 
 #[test]
@@ -63,9 +75,10 @@ fn several_clusters_in_several_namespaces_are_told_apart_and_a_gutter_holds_no_k
     }
     let on = |namespace: &str, set: &str| [0, 1].map(|ordinal| format!("{set}-{ordinal}.{set}.{namespace}")).to_vec();
     let both = [on(&shop, "sessions-a"), on(&shop, "sessions-b")].concat();
-    until("both replicas of sessions", BOUND, || {
-        let found = servers_of(bed, &shop, "web", &format!("{shop}/sessions"));
-        Ok(if found == both { Look::Ready(()) } else { Look::NotYet(format!("{found:?}")) })
+    let wanted = (both, on(&shop, "spare"));
+    until("both replicas of sessions and their stand-ins", BOUND, || {
+        let found = listed(&config_of(bed, &shop, "web", &format!("{shop}/sessions")));
+        Ok(if found == wanted { Look::Ready(()) } else { Look::NotYet(format!("{found:?}")) })
     })
     .unwrap();
     assert_eq!(servers_of(bed, &shop, "web", &format!("{other}/sessions")), on(&other, "pages"));
