@@ -1,7 +1,8 @@
 -- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.
 local M={}
-M.TIMEOUT=0.15
-M.LEASE,M.GRACE,M.DELTA=65,25,40
+M.TIMEOUT=0.14
+M.LEASE,M.GRACE,M.HEAD,M.DELTA=65,25,15,40
+M.FORCE=M.LEASE+M.GRACE+M.HEAD
 M.FORCE=M.LEASE+M.GRACE
 M.TOO_OLD="memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
 memcached_proxy=memcached_proxy or{}
@@ -337,7 +338,8 @@ end
 local function number(r,cmd,id)
 local delta=match(r:raw_line(),"^%S+ +%S+ +(%d+)")
 if not delta or#delta>19 then return nil end
-return M.request(format("ma %s D%s M%s v t E%s",r:key(),delta,cmd==mcp.CMD_INCR and"I"or"D",id))
+local up=cmd==mcp.CMD_INCR
+return M.request(format("ma %s D%s M%s v t E%s",r:key(),delta,up and"I"or"D",id)),up and math.tointeger(tonumber(delta))
 end
 function M.translate(r,cmd)
 local id=M.new_id()
@@ -345,8 +347,8 @@ if MODE[cmd]then
 local q,make=storage(r,cmd,id)
 if q then return q,id,"word",make or nil end
 elseif cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR then
-local q=number(r,cmd,id)
-if q then return q,id,"number"end
+local q,delta=number(r,cmd,id)
+if q then return q,id,"number",nil,delta end
 elseif cmd==mcp.CMD_MS or cmd==mcp.CMD_MA and not r:has_flag("c")or cmd==mcp.CMD_MG and r:has_flag("N")
 or cmd==mcp.CMD_MD and r:has_flag("I")then
 local plain=cmd==mcp.CMD_MS and M.class(r,cmd)==M.STORE
@@ -411,9 +413,9 @@ end
 if not found then return M.unreachable(t,r,cmd)end
 return M.answer(t,r,found,form)
 end
-function M.done(t,r,res,form,id)
+function M.done(t,r,value,form,id)
 if form=="word"or M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
-local value=match(res:raw_string(),"\r\n(.*)\r\n$")or""
+if not value and(form=="number"or r:has_flag("v"))then return M.unknown(t,r)end
 if form=="number"then return match(value,"%d+").."\r\n"end
 local flags,wanted="",false
 for flag in gmatch(match(r:raw_line(),"^%S+ +%S+(.*)")," (%a%S*)")do
@@ -532,7 +534,7 @@ local function reset(t)
 local used=t.used
 t.spent,t.said=false,false
 for x=1,#used do used[x]=0 end
-if t.hurt then t.dead,t.tries,t.hurt,t.missed={},{},nil,nil end
+if t.hurt then t.dead,t.tries,t.hurt,t.missed,t.doubtful={},{},nil,nil,nil end
 end
 function M.copies(pools,commands,name,view)
 local fgen=mcp.funcgen_new()
@@ -562,29 +564,29 @@ do
 local match,gmatch,format=string.match,string.gmatch,string.format
 M.VIEW="__mcp:v"
 M.WHOLE="__mcp:w"
+M.EMPTIED="^e(%x+)$"
+function M.hollow(time)return 1+time/1e15 end
+M.NOTED="__mcp:h"
+M.PASSED="__mcp:n:"
 M.REGISTER="__mcp:p:"
 function M.ring(epoch,S,R,oS,oR)
 return{epoch=epoch,S=S,R=R,oS=oS,oR=oR,place=S<<16|R,before=oS>0 and oS<<16|oR or nil}
 end
 function M.ring_text(ring)return format("%d %d %d %d %d",ring.epoch,ring.S,ring.R,ring.oS,ring.oR)end
 function M.parse_view(text)
-local view,at={marks={}},{}
+local view,all,last={marks={}},{},{}
 local epoch,S,R,oS,oR=match(text,"^(%d+) (%d+) (%d+) (%d+) (%d+)")
 if epoch then
 local int=math.tointeger
 view.ring=M.ring(int(epoch),int(S),int(R),int(oS),int(oR))
 end
 for state,server,owner in gmatch(text," ([dr])(%d+%-%d+)%.(%w+)")do
-local name=server ..".".. owner
-local mark=at[name]
-if mark then
-view.repeated=true
-if state=="d"then mark.state="d"end
-else
-mark={server=server,owner=owner,state=state}
-at[name]=mark
-view.marks[#view.marks+1]=mark
+local mark={server=server,owner=owner,state=state}
+all[#all+1],last[server ..".".. owner]=mark,mark
 end
+for _,mark in ipairs(all)do
+if last[mark.server ..".".. mark.owner]==mark then view.marks[#view.marks+1]=mark
+else view.repeated=true end
 end
 return view
 end
@@ -597,7 +599,7 @@ function M.mark_text(mark)return mark.state .. mark.server ..".".. mark.owner en
 end
 do
 local state=memcached_proxy
-local format=string.format
+local match,format=string.match,string.format
 local mono=mcp.time_mono_millis
 local FORCE<const> =M.FORCE
 local EARLY<const> =0.65
@@ -606,7 +608,7 @@ local TELL<const>,TOLD<const> =3000,10
 local Copies=M.Copies
 local function memory()
 if not state.view then
-state.view={valid=0,early=0,force=0,tell=0,calm=true,reading=0,servers={},cas={},
+state.view={valid=0,early=0,force=0,tell=0,calm=true,reading=0,servers={},cas={},losses=0,
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
 reads=0,every=1,later={},tends=0}
 state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
@@ -614,7 +616,7 @@ end
 return state.view
 end
 local function record(V,name)
-V.servers[name]=V.servers[name]or{name=name,dirty=false,was=false,rank=0,owed={},owing=0,force=0}
+V.servers[name]=V.servers[name]or{name=name,bad=0,was=0,rank=0,turns=0,owed={},owing=0,force=0}
 return V.servers[name]
 end
 local function watched(replicas)
@@ -644,34 +646,39 @@ V.valid,V.tell=0,0
 return{memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders,
 several=conf.mode=="replicated"}
 end
-function Copies:change(rec,dirty)
+function Copies:change(rec,bad)
 local V=self.memory
 if mono()>=V.force then
-for _,other in pairs(V.servers)do other.was=other.dirty end
+for _,other in pairs(V.servers)do other.was=other.bad end
 end
-rec.dirty,V.calm,V.force=dirty,false,mono()+FORCE
+V.force=math.max(V.force,mono()+FORCE+(bad<rec.bad and M.LEASE or 0))
+rec.bad,rec.turns,V.calm=bad,rec.turns+1,false
 end
+local function is_mine(V,mark)return string.sub(mark.owner,1,#V.me)==V.me end
+local function named(mark)return mark.server ..".".. mark.owner end
 local function mine(V)
 local marks={}
 for name,rec in pairs(V.servers)do
-if rec.lost then marks[name]=rec.ready and"r"or"d"end
-if rec.whole then marks[name ..".all"]="d"end
+if rec.lost then
+local mark={server=name,owner=rec.owner,state=rec.ready and"r"or"d"}
+marks[named(mark)]=mark
+end
+for _,mark in ipairs(rec.all or{})do marks[named(mark)]=mark end
 end
 return marks
 end
 local function corrected(V,view,known)
 local want,marks,differs=mine(V),{},view.repeated or not view.ring or view.ring.epoch<(V.next or V.ring).epoch
 for _,mark in ipairs(view.ring and view.marks or known)do
-local name=mark.owner==V.me and mark.server or mark.owner=="all"and mark.server ..".all"
-local state_wanted=name and want[name]or mark.owner~=V.me and mark.state or nil
-if state_wanted then marks[#marks+1]={server=mark.server,owner=mark.owner,state=state_wanted}end
-differs=differs or state_wanted~=mark.state
-if name then want[name]=nil end
+local wanted=want[named(mark)]
+want[named(mark)]=nil
+local rec=V.servers[mark.server]
+local over=not wanted and(is_mine(V,mark)or match(mark.owner,M.EMPTIED)and rec and not rec.emptied)
+if not over then marks[#marks+1]=wanted or mark end
+differs=differs or over or(wanted or mark).state~=mark.state
 end
-for name,wanted in pairs(want)do
-local server=string.match(name,"^[%d-]+")
-marks[#marks+1]={server=server,owner=name==server and V.me or"all",state=wanted}
-differs=true
+for _,mark in pairs(want)do
+marks[#marks+1],differs=mark,true
 end
 return marks,differs
 end
@@ -704,9 +711,9 @@ for _,y in ipairs(self.q)do
 local res=self:got(tickets[y])
 if res and res:ok()then
 answers=answers+1
-local cas,text=string.match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
+local cas,text=match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
 seen[y]={cas=cas,view=M.parse_view(text or"")}
-elseif not self:counts()then
+elseif not self:has_copies()then
 local failed=tickets[y]and self.rctx:result(tickets[y])
 if failed and failed:elapsed()>=M.TIMEOUT*800000 then self.dead[y],self.hurt=true,true end
 end
@@ -714,19 +721,46 @@ end
 return seen,answers
 end
 local function joined(q,seen)
-local marks,dirty,rank={},{},{}
+local marks,rank,stale,emptied,times,at={},{},{},{},{},{}
 for _,y in ipairs(q)do
 local view=seen[y]and seen[y].view
 for _,mark in ipairs(view and view.marks or{})do
+local known=at[named(mark)]
+if not known then
+known={server=mark.server,owner=mark.owner,state=mark.state}
+at[named(mark)],marks[#marks+1]=known,known
+elseif mark.state==(mark.owner=="all"and"d"or"r")then
+known.state=mark.state
+end
+end
+end
+for i,mark in ipairs(marks)do
 local server=mark.server
-if not rank[server]then
-rank[server]=#marks+1
+rank[server]=rank[server]or i
+local time=match(mark.owner,M.EMPTIED)
+if time then times[server]=math.max(times[server]or 0,tonumber(time,16))
+elseif mark.state=="d"and mark.owner=="all"then emptied[server]=0
+elseif mark.state=="d"then stale[server]=true end
 end
-marks[#marks+1]=mark
-dirty[server]=dirty[server]or mark.state=="d"
+for server in pairs(emptied)do emptied[server]=times[server]or 0 end
+return marks,rank,stale,emptied
+end
+local function look_after_mine(t,seen,answers)
+local V=t.V
+for x,rec in ipairs(t.servers)do
+local ready=answers==#t.q and rec.ready
+for _,member in pairs(seen)do
+local here
+for _,mark in ipairs(member.view.marks)do
+if mark.server==rec.name and is_mine(V,mark)then
+here=here or mark.owner==rec.owner and mark.state
+if mark.owner~=rec.owner and mark.state=="d"then t:lose(x)end
 end
 end
-return marks,dirty,rank
+ready=ready and here=="r"
+end
+rec.everywhere=ready
+end
 end
 local function unwritten(V,seen)
 local same=true
@@ -742,22 +776,26 @@ if V.reading>0 and start - V.asked>1000 then V.reading=0 end
 V.reading,V.asked=V.reading+1,start
 local seen,answers=self:read_view()
 V.reading=math.max(V.reading - 1,0)
-local marks,dirty,rank=joined(self.q,seen)
+local marks,rank,stale,emptied=joined(self.q,seen)
 local ran_out,quiet=start>=V.valid,unwritten(V,seen)
 M.adopt(V,self.q,seen,start,ran_out)
 for name,rec in pairs(V.servers)do
-local now_dirty=dirty[name]or rec.lost and not rec.ready or false
-if answers*2<=#self.q then now_dirty=now_dirty or rec.dirty end
+if emptied[name]then rec.all=nil end
+rec.emptied=emptied[name]or rec.all and rec.emptied
+local now_bad=rec.emptied and M.hollow(rec.emptied)or 0
+if stale[name]or rec.lost and not rec.ready then now_bad=2 end
+if answers*2<=#self.q then now_bad=math.max(now_bad,rec.bad)end
 rec.rank=rank[name]or 0
-if now_dirty~=rec.dirty then self:change(rec,now_dirty)
+if now_bad~=rec.bad then self:change(rec,now_bad)
 elseif ran_out and not quiet and rank[name]then
-self:change(rec,now_dirty)
-rec.was=not now_dirty
+self:change(rec,now_bad)
+rec.was=now_bad==0 and 2 or 0
 elseif ran_out and rec.lost and not rec.ready and not rank[name]and answers*2>#self.q then
-self:change(rec,true)
-rec.was=false
+self:change(rec,2)
+rec.was=0
 end
 end
+if self.V then look_after_mine(self,seen,answers)end
 local from=answers>0 and start or mono()
 local new=answers==#self.q
 for _,member in pairs(seen)do new=new and not member.cas end
@@ -788,20 +826,21 @@ if now>=V.early and not self.spent and(V.reading==0 or now - V.asked>1000)then s
 if V.tends>0 then self:tend()end
 end
 local function leader(servers,list,dead,field)
-local last
+local best
 for i=1,#list do
 local x=list[i]
 if not dead[x]then
-if not servers[x][field]then return x end
-if not last or servers[x].rank>servers[last].rank then last=x end
+local rec,other=servers[x],servers[best]
+if rec[field]==0 then return x end
+if not best or rec[field]<other[field]or rec[field]==2 and other[field]==2 and rec.rank>other.rank then best=x end
 end
 end
-return last
+return best
 end
 local NONE={}
 local function authority(self,list)
 local V,dead=self.V,self.dead
-if not V or V.calm then
+if not V then
 for i=1,#list do if not dead[list[i]]then return list[i]end end
 return nil
 end
@@ -811,28 +850,39 @@ if now>=V.valid then
 self:renew()
 now=mono()
 end
-local p=leader(self.servers,list,dead,"dirty")
-if now>=V.force then
+local p=leader(self.servers,list,dead,"bad")
+self.limit,self.turns=V.valid+M.GRACE,p and self.servers[p].turns
+if V.calm or now>=V.force then
 self:calm_down()
 return p
 end
-if not p or p==leader(self.servers,list,NONE,"was")then return p end
-self.rctx:sleep((V.force - now)/1000)
+local force=self.doubtful and V.force - M.HEAD or V.force
+if now>=force or not p or p==leader(self.servers,list,NONE,"was")then return p end
+self.rctx:sleep((force - now)/1000)
 end
 end
 function Copies:lead(list)
 local p=not self:has_left()and authority(self,list)
 return p and not self:has_left()and p or nil
 end
+function Copies:counts(p,list,time)
+local turns=self.turns
+if not self.V or(time or mono())<self.limit then return true end
+return authority(self,list)==p and self.turns==turns
+end
 function Copies:calm_down()
 local V=self.memory
+if V.calm then return end
 for _,rec in pairs(V.servers)do
-if rec.dirty then return end
+if rec.bad>0 then return end
 end
 V.calm=true
 end
-function Copies:leads(p,list)return authority(self,list)==p end
-function Copies:clean(x)return not self.dead[x]and not(self.V and self.servers[x].dirty)end
+function Copies:clean(x)return not self.dead[x]and not(self.V and self.servers[x].bad>0)end
+function Copies:takes(x)
+local rec=self.V and self.servers[x]
+return not self.dead[x]and not(rec and rec.lost and not rec.back)
+end
 end
 do
 local Copies=M.Copies
@@ -1078,42 +1128,59 @@ local mono=mcp.time_mono_millis
 local FORCE<const> =M.FORCE
 local Copies=M.Copies
 local LIMIT<const> =20000
-function Copies:known_lost(x)return self.V and self.servers[x].lost end
-local function post(t,x,owner)
-local rec=t.servers[x]
-local text=" ".. M.mark_text({state="d",server=rec.name,owner=owner})
+function Copies:known_lost(x)
+local rec=self.V and self.servers[x]
+return rec and rec.lost and not rec.ready
+end
+local function post(t,x,marks)
+local text=""
+for _,mark in ipairs(marks)do text=text .." ".. M.mark_text(mark)end
 local q=M.request(format("ms %s %d MA N0",M.VIEW,#text),text .."\r\n")
 for _,y in ipairs(t.q)do
 if y~=x and not t.dead[y]then t:send(q,y)end
 end
 t:wait()
 end
-function Copies:counts()
+function Copies:has_copies()
 local ring=self.memory.next or self.memory.ring
 return ring.R>1 or ring.R==0 and self.several or ring.before
 end
+local function distrust(t,x,bad,marks)
+local V,rec=t.V,t.servers[x]
+local worse=bad>rec.bad
+if worse then t:change(rec,bad)end
+post(t,x,marks)
+rec.force=mono()+FORCE
+if worse then V.force=math.max(V.force,rec.force)end
+end
 function Copies:lose(x)
 local V=self.V
-local rec=V and self:counts()and self.servers[x]
+local rec=V and self:has_copies()and self.servers[x]
 if not rec then return end
 rec.back=nil
 if rec.lost and not rec.ready then return end
 if not rec.lost then V.tends=V.tends+1 end
 rec.lost,rec.ready,rec.probed=rec.lost or mono(),nil,mono()
-local trusted=not rec.dirty
-if trusted then
-self:change(rec,true)
-rec.force=V.force
+rec.force,V.losses=mono()+FORCE,V.losses+1
+rec.owner=V.me .."n".. V.losses
+distrust(self,x,2,{{state="d",server=rec.name,owner=rec.owner}})
 end
-post(self,x,V.me)
-if trusted then
-V.force=math.max(V.force,mono()+FORCE)
-rec.force=V.force
-end
+function Copies:emptied(x)
+local rec=self.servers[x]
+if rec.turns~=self.turns then return true end
+local res=self:ask(M.request("mg "..(rec.emptied and M.NOTED or M.WHOLE)),x)
+if not res then return true end
+if not res:ok()or res:hit()then return false end
+local now=mcp.time_real_millis()
+local marks={{state="d",server=rec.name,owner="all"},{state="r",server=rec.name,owner=format("e%x",now)}}
+rec.all,rec.emptied=marks,now
+self:try(M.request("ms ".. M.NOTED .." 1","1\r\n"),x)
+distrust(self,x,M.hollow(now),marks)
+return true
 end
 function Copies:owe(x,key,b)
 local V=self.V
-local rec=V and self:counts()and self.servers[x]
+local rec=V and self:has_copies()and self.servers[x]
 if not rec then return end
 self:lose(x)
 local name=key .. b
@@ -1121,9 +1188,9 @@ if not rec.owed[name]then rec.owing=rec.owing+1 end
 rec.owed[name]=true
 self.missed,self.hurt=self.missed or{},true
 self.missed[rec]=true
-if rec.owing>LIMIT and not rec.whole then
-rec.whole,rec.owed,rec.owing=true,{},0
-post(self,x,"all")
+if rec.owing>LIMIT then
+rec.all,rec.emptied,rec.owed,rec.owing={{state="d",server=rec.name,owner="all"}},0,{},0
+post(self,x,rec.all)
 end
 end
 function Copies:in_force()
@@ -1142,7 +1209,7 @@ local mono=mcp.time_mono_millis
 local Copies=M.Copies
 local PROBE<const> =100
 local SETTLE_MIN<const>,SETTLE_MAX<const> =300,60000
-local READY<const> =2*(M.LEASE+M.GRACE)
+local READY<const> =3*M.LEASE+2*(M.GRACE+M.HEAD)
 local NOTES<const> =1000
 local SELDOM<const> =31
 local function put(t,key,b,item,source,x,there)
@@ -1152,23 +1219,25 @@ if now and M.id_of(now)==item.id then return done and done:ok()and done:code()==
 if done then t:try(M.remove_id(key,b,item.id),x)end
 return false
 end
+local function teacher(t,x,list,name)
+local source=t:lead(list)
+if source~=x then return source end
+source=nil
+for _,y in ipairs(list)do
+local rec=t.servers[y]
+if y~=x and not t.dead[y]and not rec.owed[name]and rec.rank>=(source and t.servers[source].rank or 0)then source=y end
+end
+return source
+end
 local function compare(t,x,key,b)
-local list,source,holds=t:servers_of(key),nil,false
+local list,holds=t:servers_of(key),false
 for _,y in ipairs(list)do holds=holds or y==x end
 if not holds then
 local gone=t:try(M.remove_key(key,b),x)
 return gone and gone:ok()
 end
 if#list==1 then return true end
-for _,y in ipairs(list)do
-if y~=x and t:clean(y)then source=y break end
-end
-if not source then
-for _,y in ipairs(list)do
-local rec=t.servers[y]
-if y~=x and not t.dead[y]and not rec.owed[key .. b]and rec.rank>=(source and t.servers[source].rank or 0)then source=y end
-end
-end
+local source=teacher(t,x,list,key .. b)
 if not source then return false end
 local item_ticket,id_ticket=t:send(M.ask_item(key,b),source),t:send(M.ask_id(key,b),x)
 t:wait()
@@ -1176,11 +1245,10 @@ local found,seen=t:got(item_ticket),t:got(id_ticket)
 if not found or not seen or not found:ok()or not seen:ok()then return false end
 local item,there=M.item(found),M.id_of(seen)
 t:give_back(found,source,key,b)
-if item and item.id==there then return true end
-if item then return put(t,key,b,item,source,x,there)end
-if not there then return true end
+if item then return put(t,key,b,item,source,x,there)and t:counts(source,list)end
+if not there then return t:counts(source,list)end
 local gone=t:try(M.remove_id(key,b,there),x)
-return gone and gone:ok()and gone:code()~=mcp.MCMC_CODE_EXISTS
+return gone and gone:ok()and gone:code()~=mcp.MCMC_CODE_EXISTS and t:counts(source,list)
 end
 local function mend(t,x,rec)
 local now=mono()
@@ -1204,8 +1272,10 @@ local now=mono()
 if not rec.back then
 if now - rec.probed<PROBE then return end
 rec.probed=now
-local res=t:try(M.request("mg ".. M.VIEW),x)
-if res and res:ok()and not rec.back then rec.back=mono()end
+local res=t:try(M.request("mg ".. M.WHOLE),x)
+if not res or not res:ok()or rec.back then return end
+rec.back,t.turns=mono(),rec.turns
+if not res:hit()then t:emptied(x)end
 elseif now - rec.back<math.min(math.max(rec.back - rec.lost,SETTLE_MIN),SETTLE_MAX)then
 return
 elseif rec.owing>0 then
@@ -1213,7 +1283,7 @@ mend(t,x,rec)
 elseif not rec.ready then
 rec.ready=now
 t.V.early=0
-elseif now - rec.ready>READY+M.LEASE then
+elseif rec.everywhere and now - rec.ready>READY+M.LEASE then
 rec.lost,rec.ready,rec.back=nil,nil,nil
 t.V.tends,t.V.early=t.V.tends - 1,0
 end
@@ -1237,73 +1307,119 @@ V.later[key .. b]=true
 V.later[#V.later+1]={key=key,b=b,at=mono()+M.DELTA}
 V.tends=V.tends+1
 end
-function Copies:sample(key,r,p,list)
-local V=self.V
-V.reads=V.reads+1
-if V.reads<V.every then return nil end
-V.reads=0
-local tickets,q={},M.ask_id(key,r:has_flag("b")and" b"or"")
+local function ask_emptied(t,key,b,list)
+local tickets
 for _,x in ipairs(list)do
-if x~=p and self:clean(x)then tickets[x]=self:send(q,x)end
+if t:takes(x)and(not t.V or t.servers[x].emptied)then
+tickets=tickets or{}
+tickets[x]=t:send(M.ask_id(key,b),x)
+end
 end
 return tickets
 end
+local function lacks(t,ticket)
+local res=t:got(ticket)
+return res and res:ok()and not res:hit()
+end
+function Copies:sample(key,r,list)
+local V=self.V
+if V.calm then return nil end
+V.reads=V.reads+1
+if V.reads<V.every then return nil end
+V.reads=0
+return ask_emptied(self,key,r:has_flag("b")and" b"or"",list)
+end
 function Copies:sampled(key,b,tickets)
 local V,missing=self.V,false
-for x,ticket in pairs(tickets)do
-local res=self:got(ticket)
-missing=missing or res and res:ok()and not res:hit()and self:hollow(x)
-end
+for _,ticket in pairs(tickets)do missing=missing or lacks(self,ticket)end
 V.every=missing and 1 or math.min(V.every*2,SELDOM)
 if missing then self:note(key,b)end
 end
-local function survey(t,key,b,list)
-local tickets,source,lacking={},nil,{}
-for _,x in ipairs(list)do
-if t:clean(x)then tickets[x]=t:send(M.ask_id(key,b),x)end
-end
+local function lacking(t,key,b,list)
+local tickets,found=ask_emptied(t,key,b,list)or{},{}
 t:wait()
 for _,x in ipairs(list)do
-local res=t:got(tickets[x])
-if res and res:hit()then source=source or x
-elseif res and res:ok()then lacking[#lacking+1]=x end
+if tickets[x]and lacks(t,tickets[x])then found[#found+1]=x end
 end
-return source,lacking
+return found
 end
 function Copies:complete(key,b,list)
-local start=mono()
-local source,lacking=survey(self,key,b,list)
-if not source or#lacking==0 then return"done"end
-local res=self:try(M.ask_item(key,b),source)
-local item=M.item(res)
-self:give_back(res,source,key,b)
-if not item then return"done"end
-if mono()- start>M.DELTA then return"late"end
-for _,x in ipairs(lacking)do put(self,key,b,item,source,x,nil)end
-return"done"
+local source,item,any
+for _,x in ipairs(list)do
+if self:clean(x)then
+local res=self:try(M.ask_item(key,b),x)
+source,item=x,M.item(res)
+self:give_back(res,x,key,b)
+if item or self.V then break end
 end
-function Copies:restore(key,b,p,list)
-if self.V and not self:hollow(p)or not survey(self,key,b,list)then return nil end
-self.rctx:sleep(M.DELTA/1000)
-for _=1,3 do
-if self:complete(key,b,list)=="done"then break end
 end
-return(survey(self,key,b,list))
+if not item then return false end
+for _,x in ipairs(lacking(self,key,b,list))do
+if x~=source and put(self,key,b,item,source,x,nil)then any=true end
+end
+return any
 end
 end
 do
 local Copies=M.Copies
+local match,format=string.match,string.format
+local mono=mcp.time_mono_millis
 local ROUNDS<const> =3
+local LIFE<const> =3
+local DOUBTS<const>,CHAIN<const> =256,3
+local doubts,sent={},0
 local function id_at(res)return res and res:ok()and(M.id_of(res)or false)end
-local function resume(t,q,p,ticket,key,b,id)
-if not id then
-if not t:retry(M.remove_key(key,b),p,ticket)then return nil end
-return t:ask(q,p)
+function Copies:doubt(how,name)
+self.doubtful,self.hurt=true,true
+how.doubt={name=name,id=how.id,sent=how.sent,delta=how.delta,placed=how.placed or{},value=how.value}
+if how.id then
+if#doubts>=DOUBTS then table.remove(doubts,1)end
+doubts[#doubts+1]=how.doubt
 end
-local seen=t:retry(M.request("mg ".. key .. b .." v c u"),p,ticket)
-if not seen then return nil end
-if M.id_of(seen)==id then return seen,true end
-return t:ask(q,p)
+end
+local function chain(mine)
+local list={mine}
+for _,other in ipairs(doubts)do
+if other.name==mine.name and other.sent>mine.sent and not other.void and#list<CHAIN then
+list[#list+1]=other
+end
+end
+table.sort(list,function(a,b)return a.sent<b.sent end)
+return list
+end
+local function back(list,j,value)
+for i=j,2,-1 do
+local number=math.tointeger(tonumber(value))
+value=number and list[i].delta and format("%d",number - list[i].delta)or nil
+end
+return value
+end
+local function resolve(t,p,list,key,b,mine)
+local later,tickets,asked=chain(mine),{},{}
+local q=M.request("mg ".. key .. b .." v c u")
+local look=t:send(q,p)
+for j,other in ipairs(later)do
+tickets[j],asked[j]={},M.request("mg ".. M.PASSED .. other.id .." v")
+for _,x in ipairs(list)do
+if#list>1 and not t.dead[x]then tickets[j][x]=t:send(asked[j],x)end
+end
+end
+t:wait()
+local now=look and(t:got(look)or t:retry(q,p,look))
+if not now then return nil end
+local id,value=id_at(now),match(now:raw_string()or"","\r\n(.*)\r\n$")
+for j,other in ipairs(later)do
+if id==other.id then return true,mine.value or back(later,j,value),j==1 end
+if other.placed[p]then return true,mine.value,false end
+for _,x in ipairs(list)do
+local ticket=tickets[j][x]
+local note=ticket and(t:got(ticket)or t:retry(asked[j],x,ticket))
+if note and note:ok()and note:hit()then
+return true,mine.value or back(later,j,match(note:raw_string()or"","\r\n(%d+)\r\n$")),false
+end
+end
+end
+return false
 end
 local function copy_of(seen,p)
 local id=id_at(seen[p])
@@ -1316,8 +1432,10 @@ local looks,cmd,item,after={},nil,nil,nil
 for i=1,#list do
 local x=list[i]
 local look=how.fresh=="number"and x~=p and M.ask_counter or M.ask_id
-if#list>1 and t:clean(x)then looks[x]=t:send(look(key,b),x)end
+if#list>1 and t:takes(x)then looks[x]=t:send(look(key,b),x)end
 end
+sent=sent+1
+how.sent=sent
 cmd=t:send(q,p)
 if how.fresh=="item"then item=t:send(M.ask_item(key,b),p)
 elseif how.fresh=="number"then after=t:send(M.ask_id(key,b),p)end
@@ -1335,36 +1453,59 @@ end
 local copy=after and copy_of(seen,p)
 return cmd,seen,copy and M.counted(t:got(cmd),t:got(after),copy,how.id)
 end
-function Copies:decide(q,list,key,b,how)
-local p=self:lead(list)
-if not p then return nil end
-local cmd,seen,fresh=together(self,q,p,list,key,b,how)
-local res,done=self:got(cmd),nil
-if not res then
-fresh=nil
-if how.once then res,done=resume(self,q,p,cmd,key,b,how.id)else res=self:retry(q,p,cmd)end
+local function untouched(t,p,key,b,before)
+local now=t:ask(M.ask_id(key,b),p)
+if not now or not before or not before[p]then return nil end
+return id_at(now)==id_at(before[p])
 end
-while not res do
-self.dead[p]=true
+function Copies:decide(q,list,key,b,how)
+local before
+while true do
+local p,done,value,last=self:lead(list),nil,nil,nil
+if not p then return nil end
+local mine=how.doubt
+while mine and mine.id and done==nil do
+done,value,last=resolve(self,p,list,key,b,mine)
+if done==nil then
 self:owe(p,key,b)
 p=self:lead(list)
 if not p then return nil end
-local now=self:ask(M.ask_id(key,b),p)
-if now and seen[p]and id_at(now)~=id_at(seen[p])then return nil,true end
-seen[p]=now
-res=now and self:ask(q,p)
 end
-return{res=res,p=p,seen=seen,fresh=fresh,done=done}
+end
+if mine and mine.id then
+if done then return{done=true,value=value,p=p,seen={},last=last}end
+mine.void=true
+elseif mine and how.once then
+local same=untouched(self,p,key,b,before)
+if same==false then return nil,true end
+if same==nil then self:ask(M.remove_key(key,b),p)end
+end
+how.doubt=nil
+local start=mono()
+local cmd,seen,fresh=together(self,q,p,list,key,b,how)
+local res=self:got(cmd)
+if res and(#list==1 or self:counts(p,list,start+res:elapsed()/1000))then
+return{res=res,p=p,seen=seen,fresh=fresh}
+end
+before=before or seen
+self:doubt(how,key .. b)
+if not res and not self:retry(M.ask_id(key,b),p,cmd)then
+self.dead[p]=true
+self:owe(p,key,b)
+elseif not res and#list>1 then
+self.rctx:sleep(M.GRACE/1000)
+end
+end
 end
 function Copies:give_back(res,x,key,b)
 local q=M.give_back(res,key,b)
 if q then self:ask(q,x)end
 end
-local function offer(t,key,b,pending,condition,make)
+local function offer(t,key,b,pending,condition,version)
 local tickets,made,refused,added={},{},{},{}
 for _,x in ipairs(pending)do
 local c=condition[x]
-made[c]=made[c]or make(c)
+made[c]=made[c]or version.make(c)
 tickets[x]=t:send(made[c],x)
 end
 t:wait()
@@ -1373,6 +1514,7 @@ local q=made[condition[x]]
 local res=tickets[x]and(t:got(tickets[x])or t:retry(q,x,tickets[x]))
 if not res then t:owe(x,key,b)
 elseif res:ok()and res:code()==mcp.MCMC_CODE_OK then
+if version.placed then version.placed[x]=true end
 if condition[x]==" ME"then added[#added+1]=x end
 else refused[#refused+1]=x end
 end
@@ -1381,26 +1523,55 @@ end
 local function remove_from(t,q,servers,key,b)
 if#servers>0 then t:all(q,servers,nil,key,b)end
 end
-function Copies:spread(key,b,p,list,id,old,make)
-local pending,condition={},{}
+local function note(t,id,value,servers)
+if not id or#servers==0 then return end
+value=value or""
+local q=M.request(format("ms %s%s %d T%d",M.PASSED,id,#value,LIFE),value .."\r\n")
+for _,x in ipairs(servers)do t:send(q,x)end
+end
+function Copies:witness(item,p,list)
+local others={}
+for _,x in ipairs(list)do
+if x~=p and self:takes(x)then others[#others+1]=x end
+end
+note(self,item.id,match(item.value,"^(%d+)\r\n$"),others)
+end
+local function without_authority(t,key,b,version,refused)
+t.rctx:sleep(M.GRACE/1000)
+local condition,passed,older={},{},{}
+for _,x in ipairs(refused)do passed[x]=t:send(M.request("mg ".. M.PASSED .. version.id),x)end
+local tickets={}
+for _,x in ipairs(refused)do tickets[x]=t:send(M.ask_id(key,b),x)end
+t:wait()
+for _,x in ipairs(refused)do
+local newer,there=t:got(passed[x]),id_at(t:got(tickets[x]))
+if not(newer and newer:ok()and newer:hit())and(there or not version.old)then
+older[#older+1],condition[x]=x,there and" C".. there or" ME"
+end
+end
+remove_from(t,M.remove_key(key,b),(offer(t,key,b,older,condition,version)),key,b)
+end
+function Copies:spread(key,b,p,list,version)
+local pending,condition,id,old={},{},version.id,version.old
 for i=1,#list do
 local x=list[i]
 if x~=p and not self.dead[x]then pending[#pending+1]=x end
 if x~=p and self.dead[x]then self:owe(x,key,b)end
 condition[x]=old and" C".. old or" ME"
 end
-for _=1,ROUNDS do
-local refused,added=offer(self,key,b,pending,condition,make)
+for round=1,ROUNDS do
+local refused,added=offer(self,key,b,pending,condition,version)
 if#refused==0 and#added==0 then return true end
-if not self:leads(p,list)then return false end
+if not self:counts(p,list)then return false end
 local tickets={}
+if round==1 then note(self,old,version.number,refused)end
 for _,x in ipairs(refused)do tickets[x]=self:send(M.ask_id(key,b),x)end
 local now=self:ask(M.ask_id(key,b),p)
-if not now or not now:hit()and#refused>0 and self.V and self:hollow(p)then
-self:owe(p,key,b)
-self.rctx:sleep(M.GRACE/1000)
-for _,x in ipairs(refused)do condition[x]=old and" C".. old or" ME"end
-remove_from(self,M.remove_key(key,b),(offer(self,key,b,refused,condition,make)),key,b)
+local gone=not now
+gone=gone or not now:hit()and self.V and self:emptied(p)
+if self.dead[p]then self:owe(p,key,b)end
+if gone then
+without_authority(self,key,b,version,refused)
 return true
 end
 if id_at(now)~=id then
@@ -1432,32 +1603,32 @@ end
 t:wait()
 for _,x in ipairs(left)do
 local res=removals[x]and t:got(removals[x])
-if removals[x]and not(res and res:code()~=mcp.MCMC_CODE_EXISTS)then again[#again+1]=x end
+if removals[x]and not(res and res:ok()and res:code()~=mcp.MCMC_CODE_EXISTS)then again[#again+1]=x end
 end
 left=again
 end
 remove_from(t,M.remove_key(key,b),left,key,b)
 end
 function Copies:erase(key,b,p,list,seen)
-local ids,had,left,answers={},id_at(seen[p]),{},{}
+local ids,had,behind,left,answers={},id_at(seen[p]),{},{},{}
 for i=1,#list do
-local id=id_at(seen[list[i]])
+local x=list[i]
+local id=id_at(seen[x])
 if id and id~=had and not ids[id]then
 ids[id]=true
 ids[#ids+1]=id
 end
+if seen[x]and id~=had then behind[#behind+1]=x end
 end
-local elsewhere=#ids>0
-if not had and elsewhere and self.V then self.rctx:sleep(1.5*M.DELTA/1000)end
-if had then ids[math.min(#ids,2)+1]=had end
-for i=1,math.min(#ids,3)do answers=self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)end
+note(self,had,nil,behind)
+for i=1,math.min(#ids,2)do answers=self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)end
+if had then answers=self:all(M.remove_id(key,b,had),list,p,key,b)end
 for i=1,#list do
 local x=list[i]
 if x~=p and answers[x]and answers[x]:code()==mcp.MCMC_CODE_EXISTS then left[#left+1]=x end
 end
 purge(self,key,b,p,left)
 self:all(M.remove_key(key,b),self:unseen(list,seen),p,key,b)
-return not had and elsewhere
 end
 function Copies:unseen(list,seen)
 local rest={}
@@ -1474,39 +1645,39 @@ local code=res:code()
 return res:ok()and(code==mcp.MCMC_CODE_NOT_FOUND or code==mcp.MCMC_CODE_END or code==mcp.MCMC_CODE_NOT_STORED)
 end
 local function wrong_request(res)return res:code()==mcp.MCMC_CODE_CLIENT_ERROR end
-local function elsewhere(t,r,key,p,list)
-local source=t:restore(key,b_flag(r),p,list)
-if not source then return nil end
-local res=t:ask(r,p)
-if not(res and res:ok()and res:hit())then res=t:ask(r,source)end
-return res and res:ok()and res or nil
+local function again(t,key,b,p,list)
+if t.V then return t:emptied(p)end
+return t:complete(key,b,list)
 end
 local function read(t,r,cmd,key,list)
 while true do
 local p=t:lead(list)
 if not p then return M.miss(t,r)end
 local copied=#list>1 and cmd~=mcp.CMD_ME
-local looks=copied and t.V and t:sample(key,r,p,list)
+local looks=copied and t.V and t:sample(key,r,list)
 local res=t:ask(r,p)
+if res and wrong_request(res)then return res end
 if res and res:ok()then
 if not copied then return res end
-if not res:hit()then return elsewhere(t,r,key,p,list)or res end
-if looks then t:sampled(key,b_flag(r),looks)end
-return res
-elseif res and wrong_request(res)then
-return res
+if t:counts(p,list)then
+if res:hit()and looks then t:sampled(key,b_flag(r),looks)end
+if res:hit()or not again(t,key,b_flag(r),p,list)then return res end
 end
+else
 t.dead[p],t.hurt=true,true
+end
 end
 end
 local function touch(t,r,cmd,key,list)
 local b,q,id=b_flag(r),r,nil
 if cmd==mcp.CMD_MG then q,id=M.translate(r,cmd)end
-if id and#list>1 and M.creates(r,cmd)then return M.decided(t,r,cmd,key,list,q,id)end
-local res,p=t:first(q,list)
+if id and#list>1 and M.creates(r,cmd)then return M.decided(t,r,cmd,key,list,q,{id=id})end
+local res,p
+repeat
+res,p=t:first(q,list)
 if not res or M.reads(cmd)and not res:ok()and not wrong_request(res)then return M.unreachable(t,r,cmd)end
 if#list==1 then return M.answer(t,r,res)end
-if missed(res)and t:restore(key,b,p,list)then res=t:ask(q,p)or res end
+until t:counts(p,list)and not(missed(res)and again(t,key,b,p,list))
 local seconds=res:ok()and not missed(res)and M.lifetime(r,cmd)
 if seconds then t:all(M.request("mg ".. key .. b .." T".. seconds),list,p,key,b)end
 return M.answer(t,r,res)
@@ -1516,101 +1687,90 @@ local res=t:first(r,list)
 if not res then return M.unreachable(t,r,cmd)end
 return M.answer(t,r,res)
 end
-local function store(t,r,cmd,key,list)
-if#list==1 then return store_alone(t,r,cmd,list)end
-local b=b_flag(r)
-while true do
-local q,id,form,make=M.translate(r,cmd)
-local did,unknown=t:decide(q,list,key,b,{id=id})
-if unknown then return M.unknown(t,r)end
-if not did then return M.unreachable(t,r,cmd)end
-local res,p=did.res,did.p
-if res:ok()and id then
-local seen=did.seen[p]
-local old=seen and seen:ok()and(M.id_of(seen)or false)
-if t:spread(key,b,p,list,id,old,make)then return M.answer(t,r,res,form)end
-else
-if not wrong_request(res)then t:all(M.remove_key(key,b),list,p,key,b)end
-return M.answer(t,r,res,form)
-end
-end
-end
-local function remove(t,r,cmd,key,list)
-if#list==1 then return M.best(t,r,cmd,t:all(r,list),list)end
-local b=b_flag(r)
-local did,unknown=t:decide(r,list,key,b,{})
-if unknown then return M.unknown(t,r)end
-if not did then return M.unreachable(t,r,cmd)end
-local found=t:erase(key,b,did.p,list,did.seen)
-local lost=found and cmd==mcp.CMD_DELETE and did.res:code()==mcp.MCMC_CODE_NOT_FOUND
-if lost and not M.silent(r)and(not t.V or t:hollow(did.p))then return"DELETED\r\n"end
-return M.answer(t,r,did.res)
-end
-local function publish(t,key,b,did,list,old)
+local function publish(t,key,b,did,list,old,how)
 local item=did.fresh
 if not item then
 local res=t:ask(M.ask_item(key,b),did.p)
+if not res then return false end
 t:give_back(res,did.p,key,b)
 item=M.item(res)
 end
 if item then
-return t:spread(key,b,did.p,list,item.id,old,function(condition)return M.place_item(key,b,item,condition)end)
+if item.id~=how.id then t:witness(item,did.p,list)end
+local number=how.delta and item.id==how.id and math.tointeger(tonumber(item.value))
+local before=number and string.format("%d",number - how.delta)
+local function make(condition)return M.place_item(key,b,item,condition)end
+return t:spread(key,b,did.p,list,{id=item.id,old=old,make=make,number=before,placed=how.placed})
 end
 t:all(M.remove_key(key,b),list,did.p,key,b)
 return true
 end
-local function revive(t,q,did,list,key,b,id,creates)
-local res=did.res
-if not res:ok()or did.done or did.seen[did.p]and did.seen[did.p]:hit()then return end
-local made=creates and not missed(res)
-if not made and not missed(res)or not(made or not creates)then return end
-if creates then
-local elsewhere_too
+local function astray(t,did,key,b,list,creates,id)
+local res,seen=did.res,did.seen[did.p]
+if seen and(not seen:ok()or seen:hit())or not res:ok()or not creates and not missed(res)then return false end
+local made,elsewhere=not missed(res),false
 for _,x in ipairs(list)do
-local seen=x~=did.p and t:clean(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
-elsewhere_too=elsewhere_too or seen and seen:hit()
+local look=x~=did.p and t:clean(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
+elsewhere=elsewhere or look and look:hit()
 end
-if not elsewhere_too or t.V and not t:hollow(did.p)then return end
-t.rctx:sleep(M.DELTA/1000)
-t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)
-t:complete(key,b,list)
-elseif not t:restore(key,b,did.p,list)then
-return
-end
-did.seen[did.p]=t:ask(M.ask_id(key,b),did.p)
-did.res,did.fresh=t:ask(q,did.p)or res,nil
+if not elsewhere or t.V and not t:emptied(did.p)then return false end
+if made then t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)end
+return t.V or again(t,key,b,did.p,list)
 end
 local function look(cmd,form)
 if form=="number"then return"number"end
 return cmd~=mcp.CMD_MA and cmd~=mcp.CMD_INCR and cmd~=mcp.CMD_DECR and"item"
 end
-function M.decided(t,r,cmd,key,list,q,id,form,make)
-local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
-while true do
-local wants=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
-local did,unknown=t:decide(q,list,key,b,{id=id,once=true,fresh=wants and look(cmd,form)})
-if unknown then return M.unknown(t,r)end
+local function remove(t,r,cmd,key,list)
+if#list==1 then return M.best(t,r,cmd,t:all(r,list),list)end
+local b,did=b_flag(r),nil
+repeat
+did=t:decide(r,list,key,b,{})
 if not did then return M.unreachable(t,r,cmd)end
-if several then revive(t,q,did,list,key,b,id,creates)end
+until not astray(t,did,key,b,list)
+t:erase(key,b,did.p,list,did.seen)
+return M.answer(t,r,did.res)
+end
+local function settle(t,did,key,b,list,how,make)
 local res,seen=did.res,did.seen[did.p]
 local old=seen and seen:ok()and(M.id_of(seen)or false)
-local again=false
-if several and(res:ok()and not missed(res)and res:code()~=mcp.MCMC_CODE_EXISTS)then
-if wants then again=not publish(t,key,b,did,list,old)
-elseif make and id then again=not t:spread(key,b,did.p,list,id,old,make)
-else t:all(M.remove_key(key,b),list,did.p,key,b)end
-elseif several and res:code()==mcp.MCMC_CODE_SERVER_ERROR then
+if did.done then return not did.last or publish(t,key,b,did,list,nil,how)end
+if res:code()==mcp.MCMC_CODE_SERVER_ERROR then
+t:all(M.remove_key(key,b),list,did.p,key,b)
+elseif res:ok()and not missed(res)and res:code()~=mcp.MCMC_CODE_EXISTS then
+if how.publish then return publish(t,key,b,did,list,old,how)end
+if make and how.id then return t:spread(key,b,did.p,list,{id=how.id,old=old,make=make,placed=how.placed})end
 t:all(M.remove_key(key,b),list,did.p,key,b)
 end
-if not again then
-if did.done then return M.done(t,r,res,form,id)end
-return M.answer(t,r,res,form)
+return true
+end
+function M.decided(t,r,cmd,key,list,q,how,form,make)
+local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
+how.once,how.placed=not how.id,{}
+how.publish=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
+how.fresh=how.publish and look(cmd,form)
+while true do
+local did,unknown=t:decide(q,list,key,b,how)
+if unknown then return M.unknown(t,r)end
+if not did then return M.unreachable(t,r,cmd)end
+if not several or not(not did.done and astray(t,did,key,b,list,creates,how.id))then
+if not several or settle(t,did,key,b,list,how,make)or not how.id then
+if did.done then return M.done(t,r,did.value,form,how.id)end
+return M.answer(t,r,did.res,form)
+end
+how.value=did.done and did.value or not did.done and string.match(did.res:raw_string()or"","\r\n(.*)\r\n$")or nil
+how.placed[did.p]=true
+t:doubt(how,key .. b)
 end
 end
 end
 local function update(t,r,cmd,key,list)
-local q,id,form,make=M.translate(r,cmd)
-return M.decided(t,r,cmd,key,list,q,id,form,make)
+local q,id,form,make,delta=M.translate(r,cmd)
+return M.decided(t,r,cmd,key,list,q,{id=id,delta=delta},form,make)
+end
+local function store(t,r,cmd,key,list)
+if#list==1 then return store_alone(t,r,cmd,list)end
+return update(t,r,cmd,key,list)
 end
 M.coherent={[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
 end

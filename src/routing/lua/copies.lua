@@ -137,7 +137,7 @@ local function reset(t)
     local used = t.used
     t.spent, t.said = false, false
     for x = 1, #used do used[x] = 0 end
-    if t.hurt then t.dead, t.tries, t.hurt, t.missed = {}, {}, nil, nil end -- of the request before
+    if t.hurt then t.dead, t.tries, t.hurt, t.missed, t.doubtful = {}, {}, nil, nil, nil end -- of the request before
 end
 
 -- one route over `pools`, numbered as order.lua does. commands: class -> function(t, r, cmd, key, list), t as above.

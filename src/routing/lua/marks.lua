@@ -11,12 +11,15 @@ local Copies = M.Copies
 -- somebody who compares everything: owner "all".
 local LIMIT <const> = 20000
 
-function Copies:known_lost(x) return self.V and self.servers[x].lost end
+function Copies:known_lost(x)
+    local rec = self.V and self.servers[x]
+    return rec and rec.lost and not rec.ready
+end
 
--- appends a mark to every member of Q but x
-local function post(t, x, owner)
-    local rec = t.servers[x]
-    local text = " " .. M.mark_text({ state = "d", server = rec.name, owner = owner })
+-- appends marks to every member of Q but x
+local function post(t, x, marks)
+    local text = ""
+    for _, mark in ipairs(marks) do text = text .. " " .. M.mark_text(mark) end
     local q = M.request(format("ms %s %d MA N0", M.VIEW, #text), text .. "\r\n")
     for _, y in ipairs(t.q) do
         if y ~= x and not t.dead[y] then t:send(q, y) end
@@ -25,36 +28,56 @@ local function post(t, x, owner)
 end
 
 -- can anybody have a newer item than x has? Not while a key is on one server only.
-function Copies:counts()
+function Copies:has_copies()
     local ring = self.memory.next or self.memory.ring
     return ring.R > 1 or ring.R == 0 and self.several or ring.before
+end
+
+-- marks x, and has every request from now on wait until everybody knows
+local function distrust(t, x, bad, marks)
+    local V, rec = t.V, t.servers[x]
+    local worse = bad > rec.bad
+    if worse then t:change(rec, bad) end
+    post(t, x, marks)
+    rec.force = mono() + FORCE -- the lease counts from when the mark stands
+    if worse then V.force = math.max(V.force, rec.force) end
 end
 
 -- x did not answer. From now on this proxy owns a mark; others stop trusting x within a lease.
 function Copies:lose(x)
     local V = self.V
-    local rec = V and self:counts() and self.servers[x]
+    local rec = V and self:has_copies() and self.servers[x]
     if not rec then return end
     rec.back = nil
     if rec.lost and not rec.ready then return end
     if not rec.lost then V.tends = V.tends + 1 end
     rec.lost, rec.ready, rec.probed = rec.lost or mono(), nil, mono()
-    local trusted = not rec.dirty
-    if trusted then
-        self:change(rec, true)
-        rec.force = V.force
-    end
-    post(self, x, V.me)
-    if trusted then -- the lease counts from when the mark stands
-        V.force = math.max(V.force, mono() + FORCE)
-        rec.force = V.force
-    end
+    rec.force, V.losses = mono() + FORCE, V.losses + 1
+    rec.owner = V.me .. "n" .. V.losses
+    distrust(self, x, 2, { { state = "d", server = rec.name, owner = rec.owner } })
+end
+
+-- a key is missing on authority x: has x been emptied since that was last found out? Then it is marked: it takes writes, and
+-- is not read; ask `lead` again. So too if x no longer answers.
+function Copies:emptied(x)
+    local rec = self.servers[x]
+    if rec.turns ~= self.turns then return true end -- another request has just found out
+    local res = self:ask(M.request("mg " .. (rec.emptied and M.NOTED or M.WHOLE)), x)
+    if not res then return true end
+    if not res:ok() or res:hit() then return false end
+    local now = mcp.time_real_millis()
+    -- the second one is `r`, because nobody owes anything for it
+    local marks = { { state = "d", server = rec.name, owner = "all" }, { state = "r", server = rec.name, owner = format("e%x", now) } }
+    rec.all, rec.emptied = marks, now
+    self:try(M.request("ms " .. M.NOTED .. " 1", "1\r\n"), x)
+    distrust(self, x, M.hollow(now), marks)
+    return true
 end
 
 -- x has missed a write of this key
 function Copies:owe(x, key, b)
     local V = self.V
-    local rec = V and self:counts() and self.servers[x]
+    local rec = V and self:has_copies() and self.servers[x]
     if not rec then return end
     self:lose(x)
     local name = key .. b
@@ -62,9 +85,9 @@ function Copies:owe(x, key, b)
     rec.owed[name] = true
     self.missed, self.hurt = self.missed or {}, true
     self.missed[rec] = true
-    if rec.owing > LIMIT and not rec.whole then
-        rec.whole, rec.owed, rec.owing = true, {}, 0
-        post(self, x, "all")
+    if rec.owing > LIMIT then
+        rec.all, rec.emptied, rec.owed, rec.owing = { { state = "d", server = rec.name, owner = "all" } }, 0, {}, 0
+        post(self, x, rec.all)
     end
 end
 

@@ -137,7 +137,7 @@ end
 local function marked()
     local dirty = {}
     for p = 1, 3 do
-        for name, rec in pairs(envs[p].memcached_proxy.view.servers) do dirty[name] = dirty[name] or rec.dirty or rec.lost end
+        for name, rec in pairs(envs[p].memcached_proxy.view.servers) do dirty[name] = dirty[name] or rec.bad == 2 or rec.dirty or rec.lost end
     end
     local n = 0
     for _, is in pairs(dirty) do n = n + (is and 1 or 0) end

@@ -15,9 +15,9 @@ use crate::parts::relay::Condition;
 use crate::process::Signal;
 
 /// A starved server stands still for this long, again and again: more than the 250 ms that a request may take would be
-/// a frozen one, less than the proxy's timeout (150 ms) is slow and not dead.
-const STANDSTILL: Duration = Duration::from_millis(120);
-/// And runs for this long in between: together 4 % of a core.
+/// a frozen one, less than the proxy's timeout (0.14 s) is slow and not dead.
+const STANDSTILL: Duration = Duration::from_millis(90);
+/// And runs for this long in between: together 5 % of a core.
 const RUNNING: Duration = Duration::from_millis(5);
 
 /// Which proxies a broken path belongs to.
@@ -40,9 +40,9 @@ pub enum Fault {
     BackEmpty(usize),
     /// Stopped; undone: back with the data that it had when it stopped.
     BackStale(usize),
-    /// It gets 4 % of a core, in short turns; simulated by SIGSTOP and SIGCONT, so that nothing else of the machine suffers.
+    /// It gets 5 % of a core, in short turns; simulated by SIGSTOP and SIGCONT, so that nothing else of the machine suffers.
     Slow(usize),
-    /// All servers get 4 % of a core: what an overloaded machine does to them.
+    /// All servers get 5 % of a core: what an overloaded machine does to them.
     Starve,
     /// The path is closed: connections reset, new ones refused.
     Cut(From, usize),

@@ -144,6 +144,11 @@ impl History {
         self.operations.iter().max_by_key(|operation| operation.end - operation.start)
     }
 
+    /// How many operations took longer than `bound`.
+    pub fn slower_than(&self, bound: Duration) -> usize {
+        self.operations.iter().filter(|operation| operation.end - operation.start > bound).count()
+    }
+
     /// How many operations ended in [`Outcome::Miss`].
     pub fn misses(&self) -> usize {
         self.operations.iter().filter(|operation| operation.outcome == Outcome::Miss).count()
