@@ -1364,7 +1364,7 @@ do
 local Copies=M.Copies
 local match,format=string.match,string.format
 local mono=mcp.time_mono_millis
-local ROUNDS<const> =3
+local ROUNDS<const> =5
 local LIFE<const> =3
 local DOUBTS<const>,CHAIN<const> =256,3
 local doubts,sent={},0

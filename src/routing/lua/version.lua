@@ -6,7 +6,7 @@ local Copies = M.Copies
 local match, format = string.match, string.format
 local mono = mcp.time_mono_millis
 
-local ROUNDS <const> = 3 -- a copy that others write at the same time is tried so often, then taken away
+local ROUNDS <const> = 5 -- a copy that others write at the same time is tried so often, then taken away
 local LIFE <const> = 3 -- seconds that a note stays: longer than an answer can be waited for
 local DOUBTS <const>, CHAIN <const> = 256, 3 -- lost answers that are remembered, and looked for at once
 
