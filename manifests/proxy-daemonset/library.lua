@@ -60,17 +60,14 @@ mode=function(_,v)one_of("mode",v,"replicated","failover","sharded")end,
 cluster=function(_,v)if type(v)~="string"or v==""then fail("cluster",shown(v).." is not a name")end end,
 epoch=function(_,v)integer("epoch",v,0,math.maxinteger)end,
 consistency=function(_,v)one_of("consistency",v,"coherent","fastest")end,
-replicas=function(_,v)
+replicas=function(_,v,seen)
 list("replicas",v)
-local seen={}
 for r,servers in ipairs(v)do each_once("replicas[".. r .."]",servers,seen)end
 end,
-gutter=function(conf,v)
+gutter=function(conf,v,seen)
 if v==nil then return end
 if conf.format<3 then fail("gutter","unknown in format ".. conf.format)end
 if conf.consistency~="coherent"then fail("gutter","belongs to consistency coherent only")end
-local seen={}
-for r,servers in ipairs(conf.replicas)do each_once("replicas[".. r .."]",servers,seen)end
 each_once("gutter",v,seen)
 end,
 copies_by=function(conf,v)
@@ -108,7 +105,8 @@ if type(conf)~="table"or select("#",...)>0 then error("is not one table construc
 if math.type(conf.format)~="integer"or conf.format<OLDEST or conf.format>NEWEST then
 fail("format",shown(conf.format).." is none of ".. OLDEST .." to ".. NEWEST ..", which this library reads")
 end
-for _,name in ipairs(FIELDS)do CHECKS[name](conf,conf[name])end
+local seen={}
+for _,name in ipairs(FIELDS)do CHECKS[name](conf,conf[name],seen)end
 for name in pairs(conf)do if not CHECKS[name]then fail(tostring(name),"unknown in format ".. conf.format)end end
 return conf
 end
@@ -449,6 +447,7 @@ local ANY=mcp.WAIT_ANY
 local Copies={}
 M.Copies=Copies
 function M.answered(res)return res and(res:ok()or res:raw_string()~=nil)end
+function M.hung(res)return res:elapsed()>=QUICK end
 local answered=M.answered
 function Copies:ticket(x)
 local n=self.used[x]+1
@@ -484,7 +483,7 @@ function Copies:retry(q,x,ticket)
 local res=ticket and self.rctx:result(ticket)
 local n=self.tries[x]or 0
 self.hurt=true
-while res and n<TRIES and res:elapsed()<QUICK and not self:known_lost(x)do
+while res and n<TRIES and not M.hung(res)and not self:known_lost(x)do
 n=n+1
 self.tries[x]=n
 ticket=self:send(q,x)
@@ -730,7 +729,7 @@ local cas,text=string.match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\
 seen[y]={cas=cas,view=M.parse_view(text or"")}
 else
 local failed=tickets[y]and self.rctx:result(tickets[y])
-if failed and failed:elapsed()>=M.TIMEOUT*800000 and(self.V or not self:counts())then
+if failed and M.hung(failed)and(self.V or not self:counts())then
 self.dead[y],self.hurt=true,true
 self:lose(y)
 end
@@ -1195,30 +1194,32 @@ if id and id>newest then best,newest=y,id end
 end
 return best,false
 end
-local function compare(t,x,key,b)
-local list,source,holds=t:servers_of(key),nil,false
-for _,y in ipairs(list)do holds=holds or y==x end
-if not holds then
+local function teacher(t,x,name,list)
+for _,y in ipairs(list)do
+if y~=x and t:clean(y)then return y end
+end
+local best,rank=nil,0
+for _,y in ipairs(list)do
+local rec,regular=t.servers[y],not t.stand_ins or y<=t.regulars
+if y~=x and regular and not t.dead[y]and not rec.owed[name]and rec.rank>=rank then best,rank=y,rec.rank end
+end
+return best
+end
+local function forget(t,x,key,b)
 local gone=t:try(M.remove_key(key,b),x)
 return gone and gone:ok()
 end
+local function compare(t,x,key,b)
+local list,holds=t:servers_of(key),false
+for _,y in ipairs(list)do holds=holds or y==x end
+if not holds then return forget(t,x,key,b)end
 if t.stand_ins then list=t:with_stand_in(list,key)end
 if#list==1 then return true end
-for _,y in ipairs(list)do
-if y~=x and t:clean(y)then source=y break end
-end
+local source,removed=teacher(t,x,key .. b,list),false
 if not source then
-for _,y in ipairs(list)do
-local rec=t.servers[y]
-if y~=x and not(t.stand_ins and y>t.regulars)and not t.dead[y]and not rec.owed[key .. b]and rec.rank>=(source and t.servers[source].rank or 0)then source=y end
+if t.stand_ins then return forget(t,x,key,b)end
+source,removed=latest(t,x,key,b,list)
 end
-end
-if not source and t.stand_ins then
-local gone=t:try(M.remove_key(key,b),x)
-return gone and gone:ok()
-end
-local removed
-if not source then source,removed=latest(t,x,key,b,list)end
 if not source then return false end
 if source==x and not removed then return true end
 local item_ticket,id_ticket=t:send(M.ask_item(key,b),source),t:send(M.ask_id(key,b),x)

@@ -112,7 +112,7 @@ fn write(reads: u32, mode: ModeName, backing: &Backing, local_cache: Option<&str
     }
     field("replicas", replicas(cluster, format > WITHOUT_RING));
     if format > FORMAT {
-        field("gutter", gutter(cluster));
+        field("gutter", list("  ", cluster.gutter.iter().map(|server| quoted(server))));
     }
     if let Some(local_cache) = local_cache {
         field("local_cache", local_cache.to_owned());
@@ -122,23 +122,20 @@ fn write(reads: u32, mode: ModeName, backing: &Backing, local_cache: Option<&str
 }
 
 fn replicas(cluster: &Cluster, joining: bool) -> String {
-    let mut text = "{\n".to_owned();
-    for replica in &cluster.replicas {
-        text.push_str("    {\n");
-        for server in replica.servers.iter().chain(replica.joining.iter().filter(|_| joining)) {
-            let _ = writeln!(text, "      {},", quoted(server));
-        }
-        text.push_str("    },\n");
-    }
-    text + "  }"
+    let lists = cluster.replicas.iter().map(|replica| {
+        let servers = replica.servers.iter().chain(replica.joining.iter().filter(|_| joining));
+        list("    ", servers.map(|server| quoted(server)))
+    });
+    list("  ", lists)
 }
 
-fn gutter(cluster: &Cluster) -> String {
+/// A Lua list, a line for each item, that ends at this indentation.
+fn list(indentation: &str, items: impl Iterator<Item = String>) -> String {
     let mut text = "{\n".to_owned();
-    for server in &cluster.gutter {
-        let _ = writeln!(text, "    {},", quoted(server));
+    for item in items {
+        let _ = writeln!(text, "{indentation}  {item},");
     }
-    text + "  }"
+    text + indentation + "}"
 }
 
 /// A Lua string literal that means exactly `text`, whatever is in it.

@@ -120,10 +120,7 @@ impl Care {
     /// Marks the servers that are to be refilled, so that nobody reads them, and takes over the marks of silent proxies.
     async fn mark(&mut self, needs: &[Need]) -> anyhow::Result<()> {
         let wanted = |server: &usize| match needs[*server] {
-            Need::Refill { .. } => {
-                let seen = self.servers[*server];
-                !seen.unsure || seen.orphaned || self.is_owed_in_vain(*server)
-            }
+            Need::Refill { .. } => !self.servers[*server].unsure || self.is_owed_in_vain(*server),
             Need::Declaration => self.servers[*server].orphaned,
             Need::Nothing | Need::Patience(_) => false,
         };
@@ -135,7 +132,7 @@ impl Care {
         board::mark(&mut self.connections, &self.shape, &names).await;
         for server in unmarked {
             self.servers[server].unsure = true;
-            if self.servers[server].orphaned || self.is_owed_in_vain(server) {
+            if self.is_owed_in_vain(server) {
                 self.owed_since[server] = None;
                 board::disown(&mut self.connections, &self.shape, self.shape.names[server]).await?;
             }
@@ -143,10 +140,12 @@ impl Care {
         Ok(())
     }
 
-    /// Whether proxies owe it what a refill brings anyway. Its process is a new one, which no packet from before can reach, so
-    /// nobody's patience is needed: those that still are there put their marks back.
+    /// Whether the marks of proxies on it need not be waited for: these are silent, or it was emptied, and a refill brings what
+    /// they owe it anyway. Its process is a new one then, which no packet from before can reach; who is still there puts
+    /// its mark back.
     fn is_owed_in_vain(&self, server: usize) -> bool {
-        self.servers[server].held == Held::Emptied && self.servers[server].owed
+        let seen = self.servers[server];
+        seen.orphaned || seen.held == Held::Emptied && seen.owed
     }
 
     /// The server to refill: one that will be whole first.

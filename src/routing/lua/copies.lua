@@ -18,6 +18,9 @@ M.Copies = Copies -- lease.lua, ring.lua, move.lua, marks.lua, repair.lua and ve
 
 -- did the server answer at all? (SERVER_ERROR and CLIENT_ERROR from it are answers)
 function M.answered(res) return res and (res:ok() or res:raw_string() ~= nil) end
+
+-- it did not: was that slow, as of a server that hangs?
+function M.hung(res) return res:elapsed() >= QUICK end
 local answered = M.answered
 
 -- the next handle of server x, or nil if this request has asked x too often
@@ -65,7 +68,7 @@ function Copies:retry(q, x, ticket)
     local res = ticket and self.rctx:result(ticket)
     local n = self.tries[x] or 0
     self.hurt = true
-    while res and n < TRIES and res:elapsed() < QUICK and not self:known_lost(x) do
+    while res and n < TRIES and not M.hung(res) and not self:known_lost(x) do
         n = n + 1
         self.tries[x] = n
         ticket = self:send(q, x)

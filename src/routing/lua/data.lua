@@ -69,17 +69,14 @@ local CHECKS = {
     cluster = function(_, v) if type(v) ~= "string" or v == "" then fail("cluster", shown(v) .. " is not a name") end end,
     epoch = function(_, v) integer("epoch", v, 0, math.maxinteger) end,
     consistency = function(_, v) one_of("consistency", v, "coherent", "fastest") end,
-    replicas = function(_, v)
+    replicas = function(_, v, seen)
         list("replicas", v)
-        local seen = {}
         for r, servers in ipairs(v) do each_once("replicas[" .. r .. "]", servers, seen) end
     end,
-    gutter = function(conf, v)
+    gutter = function(conf, v, seen)
         if v == nil then return end
         if conf.format < 3 then fail("gutter", "unknown in format " .. conf.format) end
         if conf.consistency ~= "coherent" then fail("gutter", "belongs to consistency coherent only") end
-        local seen = {}
-        for r, servers in ipairs(conf.replicas) do each_once("replicas[" .. r .. "]", servers, seen) end
         each_once("gutter", v, seen)
     end,
     copies_by = function(conf, v)
@@ -119,7 +116,8 @@ local function check(conf, ...)
     if math.type(conf.format) ~= "integer" or conf.format < OLDEST or conf.format > NEWEST then
         fail("format", shown(conf.format) .. " is none of " .. OLDEST .. " to " .. NEWEST .. ", which this library reads")
     end
-    for _, name in ipairs(FIELDS) do CHECKS[name](conf, conf[name]) end
+    local seen = {} -- servers, by where they stand
+    for _, name in ipairs(FIELDS) do CHECKS[name](conf, conf[name], seen) end
     for name in pairs(conf) do if not CHECKS[name] then fail(tostring(name), "unknown in format " .. conf.format) end end
     return conf
 end

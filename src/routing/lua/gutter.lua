@@ -32,7 +32,7 @@ local TEXT <const> = {
 }
 TEXT.add, TEXT.replace, TEXT.append, TEXT.prepend, TEXT.cas, TEXT.gats = TEXT.set, TEXT.set, TEXT.set, TEXT.set, TEXT.set, TEXT.gat
 
--- the line of a request -> the same with no lifetime above STAND_IN; nil where it is so already
+-- the line of a request -> the same with no lifetime above STAND_IN; nil for one that can name none
 local function shortened(line)
     local verb = match(line, "^%l+")
     if TEXT[verb] then

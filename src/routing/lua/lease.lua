@@ -152,7 +152,7 @@ function Copies:read_view()
             seen[y] = { cas = cas, view = M.parse_view(text or "") }
         else
             local failed = tickets[y] and self.rctx:result(tickets[y])
-            if failed and failed:elapsed() >= M.TIMEOUT * 800000 and (self.V or not self:counts()) then
+            if failed and M.hung(failed) and (self.V or not self:counts()) then
                 self.dead[y], self.hurt = true, true -- it hangs: this request need not find out again
                 self:lose(y)
             end

@@ -44,31 +44,37 @@ local function latest(t, x, key, b, list)
     return best, false
 end
 
+-- who knows what server x ought to have of the key: the first that is trusted; when all are dirty the one that became so last, of
+-- those that this proxy does not owe the key, and never a stand-in; nil if there is none
+local function teacher(t, x, name, list)
+    for _, y in ipairs(list) do
+        if y ~= x and t:clean(y) then return y end
+    end
+    local best, rank = nil, 0
+    for _, y in ipairs(list) do
+        local rec, regular = t.servers[y], not t.stand_ins or y <= t.regulars
+        if y ~= x and regular and not t.dead[y] and not rec.owed[name] and rec.rank >= rank then best, rank = y, rec.rank end
+    end
+    return best
+end
+
+local function forget(t, x, key, b)
+    local gone = t:try(M.remove_key(key, b), x)
+    return gone and gone:ok()
+end
+
 -- server x gets what the key's authority has -> is it done?
 local function compare(t, x, key, b)
-    local list, source, holds = t:servers_of(key), nil, false
+    local list, holds = t:servers_of(key), false
     for _, y in ipairs(list) do holds = holds or y == x end
-    if not holds then -- not any more
-        local gone = t:try(M.remove_key(key, b), x)
-        return gone and gone:ok()
-    end
+    if not holds then return forget(t, x, key, b) end -- not any more
     if t.stand_ins then list = t:with_stand_in(list, key) end
     if #list == 1 then return true end -- there is no other copy
-    for _, y in ipairs(list) do
-        if y ~= x and t:clean(y) then source = y break end
+    local source, removed = teacher(t, x, key .. b, list), false
+    if not source then
+        if t.stand_ins then return forget(t, x, key, b) end -- who may have been written instead can't be asked: a cache may lose a key
+        source, removed = latest(t, x, key, b, list)
     end
-    if not source then -- all are dirty: the one that became so last, of those that this proxy does not owe the key
-        for _, y in ipairs(list) do
-            local rec = t.servers[y]
-            if y ~= x and not (t.stand_ins and y > t.regulars) and not t.dead[y] and not rec.owed[key .. b] and rec.rank >= (source and t.servers[source].rank or 0) then source = y end
-        end
-    end
-    if not source and t.stand_ins then -- who may have been written instead can't be asked: a cache may lose a key
-        local gone = t:try(M.remove_key(key, b), x)
-        return gone and gone:ok()
-    end
-    local removed
-    if not source then source, removed = latest(t, x, key, b, list) end
     if not source then return false end
     if source == x and not removed then return true end
     local item_ticket, id_ticket = t:send(M.ask_item(key, b), source), t:send(M.ask_id(key, b), x)
