@@ -9,8 +9,9 @@ use testbed::checker::{Misses, check};
 use testbed::client::Client;
 use testbed::history::{Plan, record};
 use testbed::random;
+use testbed::wait::{Look, until};
 
-use crate::lab::{LAYOUTS, LIMITS, Lab, Layout};
+use crate::lab::{BOUND, LAYOUTS, LIMITS, Lab, Layout};
 use crate::run;
 
 const ROTATED: Layout = Layout { lists: &[3], copies: 2 };
@@ -269,30 +270,25 @@ fn what_one_proxy_owes_to_both_servers_of_a_key_is_done() {
     one.thaw();
     let two = lab.bed.servers()[2].freeze().unwrap();
     // The proxy looks every second whether the first is back; until then some keys have no server.
-    until_all(|| write_all("third") == keys.len());
+    until_all(|| write_all("third"), keys.len());
     two.thaw();
-    until_all(|| write_all("fourth") == keys.len());
-    let start = std::time::Instant::now();
-    let view = || {
-        lab.bed.servers()[1]
-            .client()
-            .get("__mcp:v")
-            .unwrap()
-            .map(|item| String::from_utf8_lossy(&item.value).into_owned())
-    };
-    while view().unwrap().contains(" d") || view().unwrap().contains(" r") {
-        assert!(start.elapsed() < crate::lab::BOUND, "{:?}", view());
+    until_all(|| write_all("fourth"), keys.len());
+    until("the marks to go", BOUND, || {
         for key in &keys {
-            proxy.get(key).unwrap(); // which value meanwhile: docs/coherence.md, all servers of a key marked at once
+            proxy.get(key)?; // which value meanwhile: docs/coherence.md, all servers of a key marked at once
         }
-    }
+        let marks = lab.bed.marks();
+        Ok(if marks.is_empty() { Look::Ready(()) } else { Look::NotYet(marks.join(" ")) })
+    })
+    .unwrap();
     run(async { assert_eq!(lab.assert_equal(&keys).await, keys.len()) });
     keys.iter().for_each(|key| assert_eq!(proxy.get(key).unwrap().unwrap().value, b"fourth", "{key}"));
 }
 
-fn until_all(mut holds: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < crate::lab::BOUND);
-    }
+fn until_all(mut written: impl FnMut() -> usize, keys: usize) {
+    until("every key to be written", BOUND, || {
+        let count = written();
+        Ok(if count == keys { Look::Ready(()) } else { Look::NotYet(format!("{count} were")) })
+    })
+    .unwrap();
 }

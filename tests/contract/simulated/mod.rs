@@ -8,6 +8,7 @@
 mod gutter;
 
 use std::env;
+use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use testbed::checker::{Misses, check};
 use testbed::folder::RunFolder;
 use testbed::history::{Call, History, Operation, Outcome};
 use testbed::random;
+
+use crate::mutants::mutant;
 
 /// Virtual seconds of one run.
 const SECONDS: u64 = 4;
@@ -115,18 +118,28 @@ fn operation(line: &str) -> Operation {
     }
 }
 
+/// Those of the runs of one test.
+fn seeds() -> Range<u64> {
+    let first = env::var(random::SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    first..first + RUNS
+}
+
+/// How to see the run of a test of this module again.
+fn run_again(test: &str, seed: u64) -> String {
+    format!("run again: {}={seed} cargo test --test contract -- --exact simulated::{test}", random::SEED)
+}
+
 /// The clients see one memcached, each with a clear answer.
 fn holds(test: &str, kinds: &str, copies: usize) {
-    let first = env::var(random::SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    for seed in first..first + RUNS {
+    for seed in seeds() {
         let seen = run(&library::library().text, seed, kinds, Shape::of(copies));
-        let again = format!("{}={seed} cargo test --test contract -- --exact simulated::{test}", random::SEED);
+        let again = run_again(test, seed);
         let checked = check(&seen.history, Misses::Gone);
-        let checked = checked.unwrap_or_else(|violation| panic!("{violation}{}\nrun again: {again}", seen.story));
-        assert_eq!(checked.unknown, 0, "{:#?}\n{}\nrun again: {again}", seen.history.unknown(), seen.story);
-        assert!(checked.operations > 500, "{checked:?}\n{}\nrun again: {again}", seen.story);
+        let checked = checked.unwrap_or_else(|violation| panic!("{violation}{}\n{again}", seen.story));
+        assert_eq!(checked.unknown, 0, "{:#?}\n{}\n{again}", seen.history.unknown(), seen.story);
+        assert!(checked.operations > 500, "{checked:?}\n{}\n{again}", seen.story);
         if kinds == HEALTHY {
-            assert!(seen.differences.is_empty(), "{}\nrun again: {again}", seen.differences.join("\n"));
+            assert!(seen.differences.is_empty(), "{}\n{again}", seen.differences.join("\n"));
         }
     }
 }
@@ -134,9 +147,7 @@ fn holds(test: &str, kinds: &str, copies: usize) {
 /// A library with a rule broken is noticed in a healthy cluster. A mutant is a replacement in the text of the joined
 /// library; one whose text is no longer there fails and says so.
 fn assert_caught(from: &str, to: &str) {
-    let text = &library::library().text;
-    assert!(text.contains(from), "this mutant no longer fits the library, which has no {from:?}: break the rule anew");
-    let mutant = text.replace(from, to);
+    let mutant = mutant(from, to);
     let caught = (1..=LOOKS).any(|seed| {
         let seen = run(&mutant, seed, HEALTHY, Shape::of(3));
         !seen.differences.is_empty() || check(&seen.history, Misses::Gone).is_err()

@@ -144,7 +144,7 @@ end
 local function marked()
     local dirty = {}
     for p = 1, 3 do
-        for name, rec in pairs(envs[p].memcached_proxy.view.servers) do 
+        for name, rec in pairs(envs[p].memcached_proxy.view.servers) do
             dirty[name] = dirty[name] or rec.dirty or rec.lost and not (STAND_INS > 0 and rec.ready)
         end
     end
