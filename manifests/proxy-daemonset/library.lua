@@ -121,6 +121,78 @@ return nil,conf
 end
 end
 do
+local NOWHERE<const> ="255.255.255.255"
+local AGAIN<const> =60
+local ASK<const> ="RES_OPTIONS='timeout:1 attempts:2' getent ahosts '%s' 2>/dev/null"
+local SILENCE<const> =2
+local STAT_SIZE<const> =126
+local function is_address(host)return string.find(host,":",1,true)or string.find(host,"^[%d.]+$")end
+local function lookup(host,last)
+local pipe=io.popen(string.format(ASK,host))
+if not pipe then return nil end
+local same,v4,v6
+for line in pipe:lines()do
+local address=string.match(line,"^%S+")
+if address==last then same=address
+elseif string.find(address,":",1,true)then v6=v6 or address
+else v4=v4 or address end
+end
+pipe:close()
+return same or v4 or v6
+end
+local function have_getent()
+local state=memcached_proxy
+if state.getent==nil then
+state.getent=lookup("127.0.0.1")~=nil
+if not state.getent then M.say("no getent in this image: memcached asks the DNS itself, and stands still while that is silent")end
+end
+return state.getent
+end
+local hushed=0
+local function ask(server,known,down)
+local start=os.time()
+if start==hushed then return false end
+local address=lookup(M.address(server),known.address)
+local now=os.time()
+local silent=not address and now - start>=SILENCE
+if silent then hushed=now end
+if silent and not known.silent then M.say("the DNS is silent about ".. server .."; it stays "..(known.address or"unknown"))end
+known.asked,known.silent=now,silent
+if silent or address==known.address or not address and not down then return false end
+if known.address or known.lost then
+M.say(server .." is at "..(address or"no address")..", was at "..(known.address or"none"))
+end
+known.address,known.lost=address,not address
+return true
+end
+function M.finder()
+local state=memcached_proxy
+local before,where=state.where or{},{}
+state.where=where
+return function(server)
+local host=M.address(server)
+if is_address(host)or not have_getent()then return host end
+local known=before[server]
+if not known then
+known={asked=0}
+ask(server,known,true)
+end
+where[server]=known
+return known.address or NOWHERE
+end
+end
+function M.moved()
+local bad,where,due,moved=mcp.server_stats("proxybe"),memcached_proxy.where,{},false
+local function down(server)return not where[server].address or bad[string.sub("bad_".. server,1,STAT_SIZE)]~=nil end
+for server,known in pairs(where)do
+if down(server)or os.time()- known.asked>=AGAIN then due[#due+1]=server end
+end
+table.sort(due,function(a,b)return where[a].asked<where[b].asked end)
+for _,server in ipairs(due)do moved=ask(server,where[server],down(server))or moved end
+return moved
+end
+end
+do
 local EVERY<const> =1
 local state=memcached_proxy
 local function slurp(path)
@@ -131,8 +203,8 @@ text,err=file:read("a")
 file:close()
 return text,err
 end
-local function say(text)io.stderr:write("memcached-proxy: ".. text .."\n")end
-local function refuse(path,why)say("refused ".. path ..": ".. tostring(why).."; still serving epoch ".. state.epoch)end
+function M.say(text)io.stderr:write("memcached-proxy: ".. text .."\n")end
+local function refuse(path,why)M.say("refused ".. path ..": ".. tostring(why).."; still serving epoch ".. state.epoch)end
 local function describe(conf)
 local servers=0
 for _,list in ipairs(conf.replicas)do servers=servers+#list end
@@ -148,9 +220,9 @@ return made,conf
 end
 local function watch(path)
 local text,err=slurp(path)
-if(text or err)==state.seen then return end
+local changed=(text or err)~=state.seen
 state.seen=text or err
-if text~=state.good then mcp.schedule_config_reload()end
+if M.moved()or changed and text~=state.good then mcp.schedule_config_reload()end
 end
 local REFUSED<const> =1
 function M.count(made)
@@ -167,7 +239,7 @@ if not made then err=conf end
 end
 if made then
 state.good,state.epoch=text,conf.epoch
-say("loaded ".. path ..": ".. describe(conf))
+M.say("loaded ".. path ..": ".. describe(conf))
 elseif state.good then
 refuse(path,err)
 made,err=attempt(state.good,make)
@@ -1883,18 +1955,18 @@ mcp.backend_retry_waittime(1)
 mcp.backend_failure_limit(1)
 mcp.tcp_keepalive(true)
 end
-local function pool(server)
-local host,port=M.address(server)
-return mcp.pool({mcp.backend({label=server,host=host,port=port})})
+local function pool(server,find)
+local _,port=M.address(server)
+return mcp.pool({mcp.backend({label=server,host=find(server),port=port})})
 end
 local function pools(conf)
 settings()
-local made,near={},nil
+local find,made,near=M.finder(),{},nil
 for _,servers in ipairs(conf.replicas)do
-for _,server in ipairs(servers)do made[#made+1]=pool(server)end
+for _,server in ipairs(servers)do made[#made+1]=pool(server,find)end
 end
-for _,server in ipairs(conf.gutter or{})do made[#made+1]=pool(server)end
-if conf.local_cache and conf.local_cache.server~="internal"then near=pool(conf.local_cache.server)end
+for _,server in ipairs(conf.gutter or{})do made[#made+1]=pool(server,find)end
+if conf.local_cache and conf.local_cache.server~="internal"then near=pool(conf.local_cache.server,find)end
 return{conf=conf,pools=made,near=near}
 end
 function mcp_config_pools()return M.load(mcp.start_arg,pools)end

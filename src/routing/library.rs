@@ -16,9 +16,10 @@ const HASH_CHARS: usize = 10;
 const FIRST_LINE: &str = "-- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.\n";
 
 /// In the order in which Lua must see them: whoever uses a name of the shared table at load time comes after its file.
-const FILES: [(&str, &str); 20] = [
+const FILES: [(&str, &str); 21] = [
     ("shared.lua", include_str!("lua/shared.lua")),
     ("data.lua", include_str!("lua/data.lua")),
+    ("names.lua", include_str!("lua/names.lua")),
     ("reload.lua", include_str!("lua/reload.lua")),
     ("order.lua", include_str!("lua/order.lua")),
     ("item.lua", include_str!("lua/item.lua")),

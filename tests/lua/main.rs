@@ -49,6 +49,11 @@ fn a_configuration_is_data_and_nothing_else() {
 }
 
 #[test]
+fn the_dns_is_asked_for_servers_that_are_down_and_now_and_then_for_the_others() {
+    holds("names.lua", &["names.lua"]);
+}
+
+#[test]
 fn the_view_is_read_as_it_was_written() {
     holds("view.lua", &["view.lua"]);
 }

@@ -11,6 +11,7 @@ mod commands;
 mod edges;
 mod failover;
 mod fastest;
+mod names;
 mod order;
 mod refresh;
 mod reload;

@@ -228,6 +228,13 @@ impl Proxy {
         Proxy { process, port }
     }
 
+    /// Starts one of this program.
+    pub(crate) fn start_program(program: &Path, config: &str) -> Proxy {
+        let mut process = Proxy::spawn_program(program, &library::library().text, config);
+        let port = process.port();
+        Proxy { process, port }
+    }
+
     /// Starts one whose library has `prelude` in front.
     pub(crate) fn start_with(prelude: &str, config: &str) -> Proxy {
         let lua = format!("do\n{prelude}\nend\n{}", library::library().text);

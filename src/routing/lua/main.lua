@@ -9,20 +9,20 @@ local function settings()
     mcp.tcp_keepalive(true)
 end
 
-local function pool(server)
-    local host, port = M.address(server)
-    return mcp.pool({ mcp.backend({ label = server, host = host, port = port }) })
+local function pool(server, find)
+    local _, port = M.address(server)
+    return mcp.pool({ mcp.backend({ label = server, host = find(server), port = port }) })
 end
 
 -- checked data -> the same with a pool for every server, numbered as order.lua does, and then every stand-in. Configuration VM.
 local function pools(conf)
     settings()
-    local made, near = {}, nil
+    local find, made, near = M.finder(), {}, nil
     for _, servers in ipairs(conf.replicas) do
-        for _, server in ipairs(servers) do made[#made + 1] = pool(server) end
+        for _, server in ipairs(servers) do made[#made + 1] = pool(server, find) end
     end
-    for _, server in ipairs(conf.gutter or {}) do made[#made + 1] = pool(server) end
-    if conf.local_cache and conf.local_cache.server ~= "internal" then near = pool(conf.local_cache.server) end
+    for _, server in ipairs(conf.gutter or {}) do made[#made + 1] = pool(server, find) end
+    if conf.local_cache and conf.local_cache.server ~= "internal" then near = pool(conf.local_cache.server, find) end
     return { conf = conf, pools = made, near = near }
 end
 

@@ -13,9 +13,9 @@ local function slurp(path)
     return text, err
 end
 
-local function say(text) io.stderr:write("memcached-proxy: " .. text .. "\n") end -- one write, so one line
+function M.say(text) io.stderr:write("memcached-proxy: " .. text .. "\n") end -- one write, so one line
 
-local function refuse(path, why) say("refused " .. path .. ": " .. tostring(why) .. "; still serving epoch " .. state.epoch) end
+local function refuse(path, why) M.say("refused " .. path .. ": " .. tostring(why) .. "; still serving epoch " .. state.epoch) end
 
 local function describe(conf)
     local servers = 0
@@ -33,12 +33,13 @@ local function attempt(text, make)
     return made, conf
 end
 
--- looks at the file once a second and asks for a reload when it holds another text; whether that is good is found out there
+-- looks once a second, and asks for a reload when the file holds another text, whether that is good is found out there, or when
+-- a server has moved
 local function watch(path)
     local text, err = slurp(path)
-    if (text or err) == state.seen then return end
+    local changed = (text or err) ~= state.seen
     state.seen = text or err
-    if text ~= state.good then mcp.schedule_config_reload() end
+    if M.moved() or changed and text ~= state.good then mcp.schedule_config_reload() end
 end
 
 -- The number of refused texts in `stats proxy`: user_config_refused. memcached's own proxy_config_reload_fails stays 0, because
@@ -62,7 +63,7 @@ function M.load(path, make)
     end
     if made then
         state.good, state.epoch = text, conf.epoch
-        say("loaded " .. path .. ": " .. describe(conf))
+        M.say("loaded " .. path .. ": " .. describe(conf))
     elseif state.good then
         refuse(path, err)
         made, err = attempt(state.good, make)

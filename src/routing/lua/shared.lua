@@ -27,5 +27,5 @@ M.FORCE = M.LEASE + M.GRACE
 M.TOO_OLD = "memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
 
 -- What survives a reload, the library's only global besides the two entry points of main.lua.
--- Configuration VM: good, epoch, seen (reload.lua). Worker VM: node, sequence (item.lua), view (lease.lua).
+-- Configuration VM: good, epoch, seen (reload.lua), getent, where (names.lua). Worker VM: node, sequence (item.lua), view (lease.lua).
 memcached_proxy = memcached_proxy or {}

@@ -1,6 +1,6 @@
 /* Names that a machine knows, for the process that this is preloaded into: those in the file that TESTBED_NAMES names, one
  * a line as "name address port". The name, a trailing dot included, has that address; who connects there, whatever the port,
- * reaches that port of 127.0.0.1. All else is as ever. */
+ * reaches that port of 127.0.0.1. A name whose address is "silence" gets no answer for 5 s. All else is as ever. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 struct entry {
     char name[256], address[64];
@@ -28,7 +29,9 @@ static int find(const char *name, const char *address, struct entry *entry) {
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
     struct entry entry;
-    return real(node && find(node, NULL, &entry) ? entry.address : node, service, hints, result);
+    if (!node || !find(node, NULL, &entry)) return real(node, service, hints, result);
+    if (strcmp(entry.address, "silence") == 0) return sleep(5), EAI_AGAIN;
+    return real(entry.address, service, hints, result);
 }
 
 int connect(int socket, const struct sockaddr *to, socklen_t length) {

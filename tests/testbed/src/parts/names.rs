@@ -2,14 +2,17 @@
 //! compiling and preloading names.c; the servers are the caller's.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::preload;
 use crate::folder::RunFolder;
+
+/// The file that names.c reads at every lookup.
+const FILE: &str = "names";
 
 /// Some names. Its files go when it is dropped; programs have ended by then.
 #[derive(Debug)]
@@ -23,13 +26,32 @@ impl Names {
     pub fn new(servers: &BTreeMap<String, SocketAddr>) -> Result<Self> {
         let folder = RunFolder::new("names")?;
         preload::compile(&folder, include_str!("names.c"))?;
-        let mut lines = String::new();
-        for (number, (name, server)) in servers.iter().enumerate() {
-            // Writing to a String can't fail. Nobody listens there: it only stands for the server.
-            let _ = writeln!(lines, "{name} 127.77.0.{} {}", number + 1, server.port());
-        }
-        folder.write("names", lines)?;
-        Ok(Self(folder))
+        let names = Self(folder);
+        names.lead_to(servers)?;
+        Ok(names)
+    }
+
+    /// From now on these are the names.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn lead_to(&self, servers: &BTreeMap<String, SocketAddr>) -> Result<()> {
+        self.write(servers.iter().map(|(name, server)| format!("{name} {} {}\n", stand_in(*server), server.port())))
+    }
+
+    /// From now on whoever asks for one of these names waits for 5 s and gets no answer. Who knows its address is led there.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn fall_silent(&self, servers: &BTreeMap<String, SocketAddr>) -> Result<()> {
+        self.write(servers.iter().map(|(name, server)| {
+            format!("{name} silence 0\n# {} {}\n", stand_in(*server), server.port())
+        }))
+    }
+
+    fn write(&self, lines: impl Iterator<Item = String>) -> Result<()> {
+        let new = self.0.write("names.new", lines.collect::<String>())?;
+        fs::rename(new, self.0.path().join(FILE)).context("move the names in place")
     }
 
     /// A program that runs `binary`, which knows these names, with the arguments that it is given.
@@ -37,6 +59,12 @@ impl Names {
     /// # Errors
     /// When the file cannot be written.
     pub fn wrap(&self, binary: &Path) -> Result<PathBuf> {
-        preload::wrap(&self.0, "TESTBED_NAMES", &self.0.path().join("names"), binary)
+        preload::wrap(&self.0, "TESTBED_NAMES", &self.0.path().join(FILE), binary)
     }
+}
+
+/// The address that stands for a server: another port is another address. Nobody listens there.
+fn stand_in(server: SocketAddr) -> Ipv4Addr {
+    let [high, low] = server.port().to_be_bytes();
+    Ipv4Addr::new(127, 77, high, low)
 }
