@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use testbed::parts::nodes::Death;
+use testbed::parts::nodes::{Death, SilentDns};
 
 use crate::app::{deployment, written};
 use crate::bed::{Bed, node_of};
@@ -12,20 +12,32 @@ use crate::traffic::{Seen, during, reading, slowest, unharmed};
 
 /// Keys that must be there afterwards, most of them never read before.
 const KEYS: usize = 2_000;
+
 pub(crate) fn of_a_node_without_a_word(bed: &Bed) -> String {
-    node_death(bed, Death::Silent)
+    node_death(bed, Death::Silent, &|| None)
 }
 
 pub(crate) fn of_a_node_with_its_link(bed: &Bed) -> String {
-    node_death(bed, Death::LinkDown)
+    node_death(bed, Death::LinkDown, &|| None)
 }
 
-fn node_death(bed: &Bed, death: Death) -> String {
+/// As where the DNS server was on that node.
+pub(crate) fn of_a_node_and_of_the_dns(bed: &Bed) -> String {
+    node_death(bed, Death::Silent, &|| Some(bed.nodes.silence_dns().unwrap()))
+}
+
+/// A node's death, and what dies with it.
+fn node_death<'a>(bed: &'a Bed, death: Death, more: &(dyn Fn() -> Option<SilentDns<'a>> + Sync)) -> String {
     let app = app(bed);
     let victim = other_node(&app, death == Death::Silent);
     let mut workload = written(&app, &format!("death-{victim}"), KEYS);
-    let during = during(&app, &mut workload, || bed.nodes.kill(victim, death).unwrap());
+    let mut dead = None;
+    let during = during(&app, &mut workload, || {
+        dead = more();
+        bed.nodes.kill(victim, death).unwrap();
+    });
     let after = reading(&app, &workload);
+    drop(dead);
     bed.nodes.revive(victim).unwrap();
     bed.wait_installed();
     wait_caches(bed);

@@ -40,6 +40,7 @@ const TESTS: &[Test] = &[
     ("daemonset::an_app_is_served_by_its_own_node", daemonset::an_app_is_served_by_its_own_node),
     ("death::of_a_node_without_a_word", death::of_a_node_without_a_word),
     ("death::of_a_node_with_its_link", death::of_a_node_with_its_link),
+    ("death::of_a_node_and_of_the_dns", death::of_a_node_and_of_the_dns),
     ("death::a_drained_node_takes_no_key_along", death::a_drained_node_takes_no_key_along),
     (
         "fault::of_a_frozen_cache_or_node_and_of_a_cut_link_nothing_is_noticed",

@@ -44,9 +44,11 @@ impl Names {
     /// # Errors
     /// When the file cannot be written.
     pub fn fall_silent(&self, servers: &BTreeMap<String, SocketAddr>) -> Result<()> {
-        self.write(servers.iter().map(|(name, server)| {
-            format!("{name} silence 0\n# {} {}\n", stand_in(*server), server.port())
-        }))
+        self.write(
+            servers
+                .iter()
+                .map(|(name, server)| format!("{name} silence 0\n# {} {}\n", stand_in(*server), server.port())),
+        )
     }
 
     fn write(&self, lines: impl Iterator<Item = String>) -> Result<()> {

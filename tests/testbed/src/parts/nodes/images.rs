@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::image::{Image, read};
-use super::tools::{BUSYBOX, loader};
+use super::tools::{BUSYBOX, GETENT, loader};
 use crate::folder::workspace_root;
 use crate::parts::memcached::Server;
 use crate::process;
@@ -59,7 +59,8 @@ fn with_shell(image: &mut Image, busybox: &[u8]) -> Result<()> {
     APPLETS.iter().try_for_each(|name| image.add_link(&Path::new("bin").join(name), Path::new("busybox")))
 }
 
-/// memcached as the test bed found it, with every library that it really loads: a running one says which.
+/// memcached as the test bed found it, with every library that it really loads: a running one says which. getent, which the
+/// official image has too, needs none but libc.
 fn memcached(busybox: &[u8]) -> Result<Image> {
     let server = Server::start()?;
     let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).context("read what memcached has loaded")?;
@@ -76,6 +77,7 @@ fn memcached(busybox: &[u8]) -> Result<Image> {
     );
     image.also_called(NEXT_MEMCACHED);
     with_shell(&mut image, busybox)?;
+    image.add_file(Path::new("usr/bin/getent"), &read(Path::new(GETENT))?)?;
     let mut asked_for = None;
     let mut loaders = Vec::new();
     for file in files {

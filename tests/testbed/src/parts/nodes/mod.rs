@@ -31,6 +31,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use rustix::process::Signal;
 use serde_json::Value;
 
 pub use images::{NEXT_MEMCACHED, SHELL};
@@ -57,7 +58,7 @@ const LOCK: &str = "memcached-testbed-nodes";
 pub struct Nodes {
     // Fields are dropped in this order: nodes before what they talk to, everything before its network and files.
     nodes: Mutex<Vec<Node>>,
-    _coredns: Process,
+    coredns: Process,
     control_plane: ControlPlane,
     parts: Parts,
     network: Network,
@@ -100,7 +101,7 @@ impl Nodes {
         coredns.wait_for_line("CoreDNS-", READY_BOUND)?;
         Ok(Self {
             nodes: Mutex::new(nodes),
-            _coredns: coredns,
+            coredns,
             control_plane,
             parts,
             network,
@@ -182,6 +183,15 @@ impl Nodes {
         Ok(fault)
     }
 
+    /// The cluster's DNS answers nobody, until the guard is dropped.
+    ///
+    /// # Errors
+    /// When its process cannot be stopped.
+    pub fn silence_dns(&self) -> Result<SilentDns<'_>> {
+        self.coredns.signal(Signal::STOP)?;
+        Ok(SilentDns(self))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Node>> {
         // A panic of another thread leaves the nodes whole.
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -215,6 +225,17 @@ impl Drop for Fault<'_> {
                 self.nodes.control_plane.kubectl_text(["uncordon", &name]).map(drop)
             }
         };
+    }
+}
+
+/// No answer from the DNS until this is dropped.
+#[derive(Debug)]
+#[must_use = "the DNS answers again when this is dropped"]
+pub struct SilentDns<'a>(&'a Nodes);
+
+impl Drop for SilentDns<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.coredns.signal(Signal::CONT); // nobody can be told here, as with any Fault
     }
 }
 

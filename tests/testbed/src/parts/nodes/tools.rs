@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::process;
 
 /// Program and the Debian package that has it. `/usr/lib/cni` is where Debian's CNI plugins are.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("runc", "runc"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
     ("iptables", "iptables"),
@@ -23,10 +23,13 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("sysctl", "procps"),
     ("hostname", "hostname"),
     (BUSYBOX, "busybox-static"),
+    (GETENT, "libc-bin"),
     ("musl-gcc", "musl-tools"),
 ];
 /// The shell and tools of the images that the test bed makes: static, so that it runs alone.
 pub(super) const BUSYBOX: &str = "/bin/busybox";
+/// What a proxy asks the DNS with.
+pub(super) const GETENT: &str = "/usr/bin/getent";
 /// Where programs of administrators are, which not every root shell has on its `PATH`.
 const MORE_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
