@@ -740,22 +740,20 @@ local function mine(V)
 local marks={}
 for name,rec in pairs(V.servers)do
 if rec.lost then marks[name]=rec.ready and"r"or"d"end
-if rec.whole then marks[name ..".all"]="d"end
 end
 return marks
 end
 local function corrected(V,view,known)
 local want,marks,differs=mine(V),{},view.repeated or not view.ring or view.ring.epoch<(V.next or V.ring).epoch
 for _,mark in ipairs(view.ring and view.marks or known)do
-local name=mark.owner==V.me and mark.server or mark.owner=="all"and mark.server ..".all"
-local state_wanted=name and want[name]or mark.owner~=V.me and not mark.over and mark.state or nil
+local own=mark.owner==V.me
+local state_wanted=own and want[mark.server]or not own and not mark.over and mark.state or nil
 if state_wanted then marks[#marks+1]={server=mark.server,owner=mark.owner,state=state_wanted}end
 differs=differs or state_wanted~=mark.state
-if name then want[name]=nil end
+if own then want[mark.server]=nil end
 end
-for name,wanted in pairs(want)do
-local server=string.match(name,"^[%d-]+")
-marks[#marks+1]={server=server,owner=name==server and V.me or"all",state=wanted}
+for server,wanted in pairs(want)do
+marks[#marks+1]={server=server,owner=V.me,state=wanted}
 differs=true
 end
 return marks,differs
@@ -832,6 +830,11 @@ V.cas[y]=member.cas
 end
 return same
 end
+local function stands(marks,server,owner)
+for _,mark in ipairs(marks)do
+if mark.server==server and mark.owner==owner then return true end
+end
+end
 function Copies:renew()
 local V,start=self.memory,mono()
 if V.reading>0 and start - V.asked>1000 then V.reading=0 end
@@ -846,6 +849,9 @@ for name,rec in pairs(V.servers)do
 local now_dirty=dirty[name]or rec.lost and not rec.ready or false
 if answers*2<=#self.q then now_dirty=now_dirty or rec.dirty end
 rec.rank=rank[name]or 0
+if rec.too_many and start>rec.too_many and answers*2>#self.q and not stands(marks,name,V.me)then
+rec.too_many=nil
+end
 if now_dirty~=rec.dirty then self:change(rec,now_dirty)
 elseif ran_out and not quiet and rank[name]then
 self:change(rec,now_dirty)
@@ -1177,9 +1183,9 @@ local FORCE<const> =M.FORCE
 local Copies=M.Copies
 local LIMIT<const> =20000
 function Copies:known_lost(x)return self.V and self.servers[x].lost and not self.servers[x].ready end
-local function post(t,x,owner)
+local function post(t,x)
 local rec=t.servers[x]
-local text=" ".. M.mark_text({state="d",server=rec.name,owner=owner})
+local text=" ".. M.mark_text({state="d",server=rec.name,owner=t.V.me})
 local q=M.request(format("ms %s %d MA N0",M.VIEW,#text),text .."\r\n")
 for _,y in ipairs(t.q)do
 if y~=x and not t.dead[y]then t:send(q,y)end
@@ -1203,7 +1209,7 @@ if trusted then
 self:change(rec,true)
 rec.force=V.force
 end
-post(self,x,V.me)
+post(self,x)
 if trusted then
 V.force=math.max(V.force,mono()+FORCE)
 rec.force=V.force
@@ -1214,15 +1220,13 @@ local V=self.V
 local rec=V and self:counts()and self.servers[x]
 if not rec then return end
 self:lose(x)
+self.missed,self.hurt=self.missed or{},true
+self.missed[rec]=true
+if rec.too_many then return end
 local name=key .. b
 if not rec.owed[name]then rec.owing=rec.owing+1 end
 rec.owed[name]=true
-self.missed,self.hurt=self.missed or{},true
-self.missed[rec]=true
-if rec.owing>LIMIT and not rec.whole then
-rec.whole,rec.owed,rec.owing=true,{},0
-post(self,x,"all")
-end
+if rec.owing>LIMIT then rec.too_many,rec.owed,rec.owing=mono(),{},0 end
 end
 function Copies:in_force()
 for rec in pairs(self.missed or{})do
@@ -1330,7 +1334,7 @@ if now - rec.probed<PROBE then return end
 rec.probed=now
 local res=t:try(M.request("mg ".. M.VIEW),x)
 if res and res:ok()and not rec.back then rec.back=mono()end
-elseif now - rec.back<math.min(math.max(rec.back - rec.lost,SETTLE_MIN),SETTLE_MAX)then
+elseif rec.too_many or now - rec.back<math.min(math.max(rec.back - rec.lost,SETTLE_MIN),SETTLE_MAX)then
 return
 elseif rec.owing>0 then
 mend(t,x,rec)

@@ -71,7 +71,7 @@ fn need(order: &Order, servers: &[Seen], target: usize) -> Need {
     match this.held {
         Held::Nothing => return Need::Patience("its pod does not run"),
         Held::Unknown => return Need::Patience("it does not answer"),
-        Held::Emptied | Held::Whole if order.copies() == 1 => return Need::Nothing,
+        Held::Emptied | Held::Whole if order.copies() == 1 => return alone(this),
         Held::Whole if this.owed && !this.is_left() => {
             return Need::Patience("proxies are repairing it");
         }
@@ -92,6 +92,19 @@ fn need(order: &Order, servers: &[Seen], target: usize) -> Need {
         return Need::Patience("no server that has its keys can be asked");
     }
     if from.is_empty() { Need::Declaration } else { Need::Refill { from, partly } }
+}
+
+/// What a server needs that is the only one of its keys. It is marked only where stand-ins serve its keys meanwhile.
+fn alone(this: Seen) -> Need {
+    match this.held {
+        // Whatever it was owed, it holds nothing old: that is said now, so that nobody takes it for emptied later.
+        Held::Emptied => Need::Declaration,
+        _ if this.is_left() => {
+            Need::Patience("it holds old values, and who knew which is gone: delete its pod, so that it starts empty")
+        }
+        _ if this.owed => Need::Patience("proxies are repairing it"),
+        _ => Need::Nothing,
+    }
 }
 
 /// Whether there are keys that both servers hold.
@@ -143,8 +156,19 @@ mod tests {
 
     #[test]
     fn one_copy_is_whole_as_it_is() {
-        assert_eq!(first(1, &[EMPTIED, WHOLE]), Need::Nothing);
+        assert_eq!(first(1, &[WHOLE, WHOLE]), Need::Nothing);
+        assert_eq!(first(1, &[EMPTIED, WHOLE]), Need::Declaration, "so that it counts as emptied only once");
         assert_eq!(first(1, &[DOWN, WHOLE]), Need::Patience("it does not answer"));
+    }
+
+    #[test]
+    fn one_copy_that_nobody_can_repair_has_to_start_empty() {
+        assert_eq!(first(1, &[Seen { owed: true, ..EMPTIED }, WHOLE]), Need::Declaration);
+        assert_eq!(first(1, &[Seen { unsure: true, ..EMPTIED }, WHOLE]), Need::Declaration);
+        assert_eq!(first(1, &[OWED, WHOLE]), Need::Patience("proxies are repairing it"));
+        for left in [Seen { orphaned: true, ..OWED }, UNSURE] {
+            assert!(matches!(first(1, &[left, WHOLE]), Need::Patience(why) if why.contains("delete its pod")));
+        }
     }
 
     #[test]

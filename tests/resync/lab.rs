@@ -26,15 +26,17 @@ pub(crate) const LIMITS: Limits = Limits { bytes: 100 << 20, items: 200_000, pat
 pub(crate) struct Layout {
     pub(crate) lists: &'static [usize],
     pub(crate) copies: u32,
+    /// How many servers stand in, after the others.
+    pub(crate) stand_ins: usize,
 }
 
 /// Every layout: all copies, rotated, three of five, aligned in two and three lists.
 pub(crate) const LAYOUTS: [Layout; 5] = [
-    Layout { lists: &[3], copies: 3 },
-    Layout { lists: &[3], copies: 2 },
-    Layout { lists: &[5], copies: 3 },
-    Layout { lists: &[2, 2], copies: 2 },
-    Layout { lists: &[2, 2, 2], copies: 3 },
+    Layout { lists: &[3], copies: 3, stand_ins: 0 },
+    Layout { lists: &[3], copies: 2, stand_ins: 0 },
+    Layout { lists: &[5], copies: 3, stand_ins: 0 },
+    Layout { lists: &[2, 2], copies: 2, stand_ins: 0 },
+    Layout { lists: &[2, 2, 2], copies: 3, stand_ins: 0 },
 ];
 
 /// An item as it lies on a server.
@@ -56,7 +58,7 @@ pub(crate) struct Lab {
 impl Lab {
     /// Servers and two proxies.
     pub(crate) fn start(layout: Layout) -> Lab {
-        let servers = layout.lists.iter().sum();
+        let servers = layout.lists.iter().sum::<usize>() + layout.stand_ins;
         let config = |_: usize, addresses: &[SocketAddr]| layout.config(addresses);
         let bed = Bed::start(servers, 2, &library::library().text, config).unwrap_or_else(|error| panic!("{error:#}"));
         Lab { bed, layout, metrics: Metrics::new().0 }
@@ -81,7 +83,7 @@ impl Lab {
 
     /// What each server needs, as a leader would find it.
     pub(crate) async fn needs(&self, care: &mut Care) -> Vec<Need> {
-        care.look(&vec![true; self.bed.servers().len()]).await.expect("no ring change")
+        care.look(&vec![true; self.layout.lists.iter().sum()]).await.expect("no ring change")
     }
 
     /// Rounds of a leader until every server is whole.
@@ -184,7 +186,7 @@ impl Layout {
             .map(|servers| Replica { servers: rest.by_ref().take(*servers).collect(), joining: Vec::new() })
             .collect();
         Cluster {
-            gutter: Vec::new(),
+            gutter: rest.collect(),
             id: ClusterId { namespace: "cache".to_owned(), name: "memcached".to_owned() },
             replicas,
             copies: Copies::Number(self.copies),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // how a test stops
 
 mod client;
+mod gutter;
 mod lab;
 mod refill;
 mod speed;

@@ -16,7 +16,7 @@ use testbed::parts::proxy::Proxy;
 use crate::lab::{BOUND, LIMITS, Layout};
 use crate::run;
 
-const BOTH: Layout = Layout { lists: &[2], copies: 2 };
+const BOTH: Layout = Layout { lists: &[2], copies: 2, stand_ins: 0 };
 /// 256 MB of values.
 const ITEMS: usize = 256 << 10;
 const VALUE: usize = 1 << 10;

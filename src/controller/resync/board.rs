@@ -46,13 +46,21 @@ pub(super) async fn mark(connections: &mut Connections, shape: &Shape, servers: 
 
 /// Takes a server's mark away, in two steps as its owner would: `r`, and when everybody has seen that, nothing.
 pub(super) async fn clear(connections: &mut Connections, shape: &Shape, server: Name) -> anyhow::Result<()> {
-    let is_ours = |mark: &Mark| mark.server == server && mark.owner == ALL;
-    change(connections, shape, |view| {
-        view.marks.iter_mut().filter(|mark| is_ours(mark)).for_each(|mark| mark.state = State::Ready);
-    })
-    .await?;
+    trust(connections, shape, server).await?;
     tokio::time::sleep(IN_FORCE).await;
-    change(connections, shape, |view| view.marks.retain(|mark| !is_ours(mark))).await
+    change(connections, shape, |view| view.marks.retain(|mark| !is_ours(mark, server))).await
+}
+
+/// Lets the server be read again.
+pub(super) async fn trust(connections: &mut Connections, shape: &Shape, server: Name) -> anyhow::Result<()> {
+    change(connections, shape, |view| {
+        view.marks.iter_mut().filter(|mark| is_ours(mark, server)).for_each(|mark| mark.state = State::Ready);
+    })
+    .await
+}
+
+fn is_ours(mark: &Mark, server: Name) -> bool {
+    mark.server == server && mark.owner == ALL
 }
 
 /// Takes the proxies' marks of a server away, which is marked by us, and returns when those that still are there have put

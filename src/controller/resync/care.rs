@@ -83,6 +83,7 @@ impl Care {
     }
 
     fn seen(&mut self, server: usize, held: Held, marks: &[Mark]) -> Seen {
+        let alone = self.is_alone();
         let is_here = |mark: &&Mark| mark.server == self.shape.names[server];
         let here: Vec<&Mark> = marks.iter().filter(is_here).collect();
         let owed = here.iter().any(|mark| mark.owner != ALL && mark.state == State::Dirty);
@@ -92,7 +93,7 @@ impl Care {
             held,
             owed,
             orphaned: since.is_some_and(|since| since.elapsed() >= self.limits.patience),
-            unsure: here.iter().any(|mark| mark.owner == ALL),
+            unsure: here.iter().any(|mark| mark.owner == ALL && (mark.state == State::Dirty || !alone)),
             rank: marks.iter().position(|mark| is_here(&mark)).map_or(0, |at| at + 1),
         }
     }
@@ -121,7 +122,7 @@ impl Care {
     async fn mark(&mut self, needs: &[Need]) -> anyhow::Result<()> {
         let wanted = |server: &usize| match needs[*server] {
             Need::Refill { .. } => !self.servers[*server].unsure || self.is_owed_in_vain(*server),
-            Need::Declaration => self.servers[*server].orphaned,
+            Need::Declaration => self.is_owed_in_vain(*server),
             Need::Nothing | Need::Patience(_) => false,
         };
         let unmarked: Vec<usize> = (0..needs.len()).filter(wanted).collect();
@@ -187,10 +188,18 @@ impl Care {
     }
 
     async fn unmark(&mut self, server: usize) -> anyhow::Result<()> {
-        if self.servers[server].unsure {
-            board::clear(&mut self.connections, &self.shape, self.shape.names[server]).await?;
+        let name = self.shape.names[server];
+        match self.servers[server].unsure {
+            // Its stand-in may have its keys for a while, so proxies take what is left of the mark away, when that is over.
+            true if self.is_alone() => board::trust(&mut self.connections, &self.shape, name).await,
+            true => board::clear(&mut self.connections, &self.shape, name).await,
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether each server is the only one of its keys. It is marked then only where there are stand-ins.
+    fn is_alone(&self) -> bool {
+        self.shape.order.copies() == 1
     }
 }
 

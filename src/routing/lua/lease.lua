@@ -81,7 +81,6 @@ local function mine(V)
     local marks = {}
     for name, rec in pairs(V.servers) do
         if rec.lost then marks[name] = rec.ready and "r" or "d" end
-        if rec.whole then marks[name .. ".all"] = "d" end
     end
     return marks
 end
@@ -90,15 +89,14 @@ end
 local function corrected(V, view, known)
     local want, marks, differs = mine(V), {}, view.repeated or not view.ring or view.ring.epoch < (V.next or V.ring).epoch
     for _, mark in ipairs(view.ring and view.marks or known) do
-        local name = mark.owner == V.me and mark.server or mark.owner == "all" and mark.server .. ".all"
-        local state_wanted = name and want[name] or mark.owner ~= V.me and not mark.over and mark.state or nil
+        local own = mark.owner == V.me
+        local state_wanted = own and want[mark.server] or not own and not mark.over and mark.state or nil
         if state_wanted then marks[#marks + 1] = { server = mark.server, owner = mark.owner, state = state_wanted } end
         differs = differs or state_wanted ~= mark.state
-        if name then want[name] = nil end
+        if own then want[mark.server] = nil end
     end
-    for name, wanted in pairs(want) do
-        local server = string.match(name, "^[%d-]+")
-        marks[#marks + 1] = { server = server, owner = name == server and V.me or "all", state = wanted }
+    for server, wanted in pairs(want) do
+        marks[#marks + 1] = { server = server, owner = V.me, state = wanted }
         differs = true
     end
     return marks, differs
@@ -188,6 +186,13 @@ local function unwritten(V, seen)
     return same
 end
 
+-- does `owner` mark `server`?
+local function stands(marks, server, owner)
+    for _, mark in ipairs(marks) do
+        if mark.server == server and mark.owner == owner then return true end
+    end
+end
+
 -- reads the view and takes it over
 function Copies:renew()
     local V, start = self.memory, mono()
@@ -203,6 +208,9 @@ function Copies:renew()
         local now_dirty = dirty[name] or rec.lost and not rec.ready or false
         if answers * 2 <= #self.q then now_dirty = now_dirty or rec.dirty end -- a minority can't clear anybody
         rec.rank = rank[name] or 0
+        if rec.too_many and start > rec.too_many and answers * 2 > #self.q and not stands(marks, name, V.me) then
+            rec.too_many = nil -- a controller compares from now on
+        end
         if now_dirty ~= rec.dirty then self:change(rec, now_dirty)
         elseif ran_out and not quiet and rank[name] then -- it may have changed twice while nobody looked
             self:change(rec, now_dirty)

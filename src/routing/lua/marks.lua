@@ -7,16 +7,16 @@ local mono = mcp.time_mono_millis
 local FORCE <const> = M.FORCE
 local Copies = M.Copies
 
--- Keys that one proxy remembers to be owed by one server: some 100 bytes each, so 2 MB. With more the server needs
--- somebody who compares everything: owner "all".
+-- Keys that one proxy remembers to be owed by one server: some 100 bytes each, so 2 MB. With more it leaves the server to a
+-- controller, which compares everything: it takes this proxy's mark away before it begins (lease.lua sees that).
 local LIMIT <const> = 20000
 
 function Copies:known_lost(x) return self.V and self.servers[x].lost and not self.servers[x].ready end
 
--- appends a mark to every member of Q but x
-local function post(t, x, owner)
+-- appends this proxy's mark to every member of Q but x
+local function post(t, x)
     local rec = t.servers[x]
-    local text = " " .. M.mark_text({ state = "d", server = rec.name, owner = owner })
+    local text = " " .. M.mark_text({ state = "d", server = rec.name, owner = t.V.me })
     local q = M.request(format("ms %s %d MA N0", M.VIEW, #text), text .. "\r\n")
     for _, y in ipairs(t.q) do
         if y ~= x and not t.dead[y] then t:send(q, y) end
@@ -44,7 +44,7 @@ function Copies:lose(x)
         self:change(rec, true)
         rec.force = V.force
     end
-    post(self, x, V.me)
+    post(self, x)
     if trusted then -- the lease counts from when the mark stands
         V.force = math.max(V.force, mono() + FORCE)
         rec.force = V.force
@@ -57,15 +57,13 @@ function Copies:owe(x, key, b)
     local rec = V and self:counts() and self.servers[x]
     if not rec then return end
     self:lose(x)
+    self.missed, self.hurt = self.missed or {}, true
+    self.missed[rec] = true
+    if rec.too_many then return end
     local name = key .. b
     if not rec.owed[name] then rec.owing = rec.owing + 1 end
     rec.owed[name] = true
-    self.missed, self.hurt = self.missed or {}, true
-    self.missed[rec] = true
-    if rec.owing > LIMIT and not rec.whole then
-        rec.whole, rec.owed, rec.owing = true, {}, 0
-        post(self, x, "all")
-    end
+    if rec.owing > LIMIT then rec.too_many, rec.owed, rec.owing = mono(), {}, 0 end
 end
 
 -- waits until the marks of all servers that this request missed are in force

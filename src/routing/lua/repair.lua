@@ -117,7 +117,7 @@ local function recover(t, x, rec)
         rec.probed = now
         local res = t:try(M.request("mg " .. M.VIEW), x)
         if res and res:ok() and not rec.back then rec.back = mono() end
-    elseif now - rec.back < math.min(math.max(rec.back - rec.lost, SETTLE_MIN), SETTLE_MAX) then
+    elseif rec.too_many or now - rec.back < math.min(math.max(rec.back - rec.lost, SETTLE_MIN), SETTLE_MAX) then
         return
     elseif rec.owing > 0 then
         mend(t, x, rec)
