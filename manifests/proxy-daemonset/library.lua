@@ -1277,7 +1277,8 @@ end
 local best,rank=nil,0
 for _,y in ipairs(list)do
 local rec,regular=t.servers[y],not t.stand_ins or y<=t.regulars
-if y~=x and regular and not t.dead[y]and not rec.owed[name]and rec.rank>=rank then best,rank=y,rec.rank end
+local owes=rec.owed[name]or rec.too_many
+if y~=x and regular and not t.dead[y]and not owes and rec.rank>=rank then best,rank=y,rec.rank end
 end
 return best
 end
