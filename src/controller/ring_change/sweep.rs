@@ -21,11 +21,13 @@ const BYTES: usize = 2 << 20;
 
 /// From where to where.
 pub(super) struct Sweep<'a> {
-    pub(super) from: &'a Placement,
-    pub(super) to: &'a Placement,
-    pub(super) gone: &'a BTreeSet<usize>,
-    pub(super) names: &'a [Name],
-    pub(super) watched: &'a [usize],
+    from: &'a Placement,
+    to: &'a Placement,
+    gone: &'a BTreeSet<usize>,
+    names: &'a [Name],
+    watched: &'a [usize],
+    /// Keys that are moved at a time: a busy machine gets fewer done while their locks count.
+    size: usize,
 }
 
 /// What a pass came to.
@@ -37,6 +39,17 @@ pub(super) struct Swept {
     pub(super) left: usize,
     /// Servers that could not be listed, or did not take what they are to have.
     pub(super) silent: BTreeSet<usize>,
+}
+
+/// How a group of keys went.
+#[derive(PartialEq, Eq)]
+enum Pace {
+    /// More could be moved at a time.
+    Fine,
+    /// Their values took much memory.
+    TooLarge,
+    /// Their locks did not count any more before anything was moved.
+    TooLate,
 }
 
 /// A key on its way.
@@ -64,7 +77,17 @@ struct Item {
     value: Vec<u8>,
 }
 
-impl Sweep<'_> {
+impl<'a> Sweep<'a> {
+    /// Nothing of it is done yet. Servers that are `gone` are not asked; marks stand on those that are `watched`.
+    pub(super) fn new(
+        (from, to): (&'a Placement, &'a Placement),
+        gone: &'a BTreeSet<usize>,
+        names: &'a [Name],
+        watched: &'a [usize],
+    ) -> Sweep<'a> {
+        Sweep { from, to, gone, names, watched, size: MOST }
+    }
+
     /// Goes over all servers of the ring before once.
     pub(super) async fn pass(&mut self, servers: &mut Servers) -> Result<Swept, Held> {
         let mut swept = Swept::default();
@@ -74,17 +97,23 @@ impl Sweep<'_> {
                 continue;
             };
             let keys: Vec<&[u8]> = keys.iter().collect();
-            let (mut at, mut size) = (0, MOST);
+            let mut at = 0;
             while at < keys.len() {
                 let board = Board::read(servers, self.watched).await?;
                 let marked = board.dirty();
                 let dirty = (0..self.names.len())
                     .filter(|x| marked.contains(&self.names[*x]) || self.gone.contains(x))
                     .collect();
-                let group = &keys[at..keys.len().min(at + size)];
+                let group = &keys[at..keys.len().min(at + self.size)];
+                let pace = self.group(servers, group, server, &dirty, &mut swept).await;
+                // Again with fewer, and not in the next pass, which would come here with as many.
+                if pace == Pace::TooLate && group.len() > 1 {
+                    self.size = group.len() / 2;
+                    continue;
+                }
+                swept.left += usize::from(pace == Pace::TooLate);
                 at += group.len();
-                let bytes = self.group(servers, group, server, &dirty, &mut swept).await;
-                size = if bytes > BYTES { (size / 2).max(1) } else { (size * 2).min(MOST) };
+                self.size = if pace == Pace::Fine { (self.size * 2).min(MOST) } else { (self.size / 2).max(1) };
             }
         }
         Ok(swept)
@@ -102,7 +131,7 @@ impl Sweep<'_> {
         .await
     }
 
-    /// Moves these keys -> bytes of their values.
+    /// Moves these keys, and counts them unless it is too late for them.
     async fn group(
         &self,
         servers: &mut Servers,
@@ -110,25 +139,25 @@ impl Sweep<'_> {
         at: usize,
         dirty: &BTreeSet<usize>,
         swept: &mut Swept,
-    ) -> usize {
+    ) -> Pace {
         let mut group: Vec<Moving> =
             keys.iter().enumerate().filter_map(|(n, key)| self.moving(key, n, dirty)).collect();
-        swept.left += keys.len() - group.len();
-        let values = fetch(servers, &mut group).await;
+        let skipped = keys.len() - group.len();
+        let bytes = fetch(servers, &mut group).await;
         let start = Instant::now();
         lock(servers, &mut group).await;
         look_again(servers, &mut group).await;
-        let in_time = start.elapsed() < DELTA;
-        if !in_time {
-            group.iter_mut().filter(|moving| moving.item.is_some()).for_each(|moving| moving.failed = true);
+        if start.elapsed() >= DELTA {
+            release(servers, &group, &[]).await;
+            return Pace::TooLate;
         }
         put(servers, &mut group).await;
         self.fill(servers, &mut group, swept).await;
         let doubtful = confirm(servers, &mut group).await;
         release(servers, &group, &doubtful).await;
-        swept.left += group.iter().filter(|moving| moving.failed).count();
+        swept.left += skipped + group.iter().filter(|moving| moving.failed).count();
         swept.moved += group.iter().filter(|moving| !moving.failed && !moving.to.contains(&at)).count();
-        values
+        if bytes > BYTES { Pace::TooLarge } else { Pace::Fine }
     }
 
     /// Puts it on the other servers that are to have it, where they have nothing. Also on marked ones, because nobody owes

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 mod controls;
 mod held;
 mod in_turn;
+mod narrow;
 
 use memcached_injector::controller::ring_change::{Change, Held, Proxy, Step, step};
 use memcached_injector::routing::library;
