@@ -20,7 +20,6 @@ mod document;
 mod frozen;
 mod gone;
 mod gutter;
-mod gutter_under_clients;
 mod healthy;
 mod local_dead;
 mod mutants;

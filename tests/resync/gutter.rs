@@ -1,6 +1,8 @@
 //! One copy of each key and a stand-in: a proxy that ends, or falls silent, while a server is away leaves its mark on it, and
 //! with it what it alone knew. Nobody can repair the server then, but one that came back empty has nothing to repair.
 
+use std::time::Instant;
+
 use memcached_injector::resync::Need;
 use testbed::client::Client;
 use testbed::wait::{Look, until};
@@ -27,6 +29,22 @@ fn is_distrusted(lab: &Lab) -> bool {
     lab.bed.marks().iter().any(|marks| marks.contains("d1-2"))
 }
 
+/// Only the one that was away: another that a busy machine has slowed down for a moment may be where it was.
+fn until_trusted(lab: &Lab) {
+    run(async {
+        let mut care = lab.care();
+        let start = Instant::now();
+        loop {
+            let needs = lab.needs(&mut care).await;
+            if needs[AWAY] == Need::Nothing {
+                return;
+            }
+            assert!(start.elapsed() < BOUND, "{needs:?}");
+            care.act(&needs, &|| true).await.unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_server_that_came_back_empty_is_trusted_again_though_who_marked_it_is_gone() {
     let lab = Lab::start(ONE_COPY);
@@ -36,10 +54,7 @@ fn a_server_that_came_back_empty_is_trusted_again_though_who_marked_it_is_gone()
     write_all(&mut gone);
     lab.bed.servers()[AWAY].restart_empty().unwrap();
     assert!(is_distrusted(&lab));
-    run(async {
-        let mut care = lab.care();
-        lab.until_whole(&mut care).await;
-    });
+    until_trusted(&lab);
     assert!(!is_distrusted(&lab), "{:?}", lab.bed.marks());
     write_all(&mut other);
     lab.bed.servers()[STAND_IN].kill().unwrap();
@@ -73,7 +88,7 @@ fn a_server_with_old_values_that_nobody_knows_is_not_trusted_until_it_starts_emp
     frozen.thaw();
     run(async {
         let mut care = lab.care();
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         loop {
             let needs = lab.needs(&mut care).await;
             care.act(&needs, &|| true).await.unwrap();
@@ -88,9 +103,6 @@ fn a_server_with_old_values_that_nobody_knows_is_not_trusted_until_it_starts_emp
         assert_ne!(other.get(&key).unwrap().map(|item| item.value), Some(b"old".to_vec()), "{key}");
     }
     lab.bed.servers()[AWAY].restart_empty().unwrap();
-    run(async {
-        let mut care = lab.care();
-        lab.until_whole(&mut care).await;
-    });
+    until_trusted(&lab);
     assert!(!is_distrusted(&lab), "{:?}", lab.bed.marks());
 }
