@@ -105,7 +105,8 @@ impl Bed {
         let list = self.get("/api/v1/namespaces");
         let names = list["items"].as_array().into_iter().flatten().map(name_of);
         for namespace in names.filter(|name| name.starts_with(APPS)) {
-            self.kubectl(&["delete", "namespace", namespace, "--wait=false"]);
+            // The one of the test before may be gone by now.
+            self.kubectl(&["delete", "namespace", namespace, "--wait=false", "--ignore-not-found"]);
         }
     }
 
