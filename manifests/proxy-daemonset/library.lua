@@ -255,30 +255,44 @@ end
 end
 do
 local unpack=string.unpack
-local TAIL={"<I1","<I2","<I3","<I4","<I5","<I6","<I7"}
 local MULTIPLIER<const> =0x2545F4914F6CDD1D
+local BLOCK<const> =32
+local WORDS={}
+for size=1,BLOCK do
+WORDS[size]="<".. string.rep("i8",size//8)..(size%8>0 and"I".. size%8 or"")
+end
 function M.hash(key)
-local x,size=#key,#key
-local whole=size - size%8
-for at=1,whole,8 do
-x=(x~unpack("<i8",key,at))*MULTIPLIER
+local x=#key
+for at=1,#key,BLOCK do
+local size=#key - at+1
+if size>BLOCK then size=BLOCK end
+local a,b,c,d=unpack(WORDS[size],key,at)
+x=(x~a)*MULTIPLIER
+x=x~(x>>29)
+if size>8 then
+x=(x~b)*MULTIPLIER
 x=x~(x>>29)
 end
-if whole<size then
-x=(x~unpack(TAIL[size - whole],key,whole+1))*MULTIPLIER
+if size>16 then
+x=(x~c)*MULTIPLIER
 x=x~(x>>29)
+end
+if size>24 then
+x=(x~d)*MULTIPLIER
+x=x~(x>>29)
+end
 end
 x=x*MULTIPLIER
 return x~(x>>32)
 end
 function M.jump(hash,n)
-local bucket,next= -1,0
-while next<n do
-bucket=next
+local bucket=0
+while true do
 hash=hash*2862933555777941757+1
-next=math.floor((bucket+1)*(2147483648.0/((hash>>33)+1)))
+local next=(bucket+1)*(2147483648.0/((hash>>33)+1))
+if next>=n then return bucket end
+bucket=next//1|0
 end
-return bucket
 end
 local function rotated(known,size,copies)
 local orders={}
@@ -368,7 +382,7 @@ end
 end
 do
 M.READ,M.TOUCH,M.STORE,M.REMOVE,M.UPDATE=1,2,3,4,5
-local match,find,format=string.match,string.find,string.format
+local match,find,sub,format=string.match,string.find,string.sub,string.format
 local CLASS,FLAGS,MODE
 local function define()
 CLASS={
@@ -411,8 +425,16 @@ if not flags or#flags>10 or tonumber(flags)>4294967295 or#ttl>9 then return nil 
 if cmd~=mcp.CMD_SET and#size>5 or cmd==mcp.CMD_CAS and cas==""then return nil end
 local line=format("ms %s %s F%s T%s E%s",r:key(),size,flags,ttl,id)
 local function make(condition)return M.request(line .. condition,r)end
-local whole=cmd~=mcp.CMD_APPEND and cmd~=mcp.CMD_PREPEND
-return make(cmd==mcp.CMD_CAS and" C".. cas or MODE[cmd]),whole and make
+if cmd==mcp.CMD_APPEND or cmd==mcp.CMD_PREPEND then return make(MODE[cmd])end
+if cmd~=mcp.CMD_SET then return make(cmd==mcp.CMD_CAS and" C".. cas or MODE[cmd]),make end
+local q=make("")
+local free=true
+return q,function(condition)
+if not free or sub(condition,1,2)~=" C"then return make(condition)end
+free=false
+q:flag_add("C",sub(condition,3))
+return q
+end
 end
 local function number(r,cmd,id)
 local delta=match(r:raw_line(),"^%S+ +%S+ +(%d+)")
@@ -438,7 +460,7 @@ return r
 end
 end
 do
-local match,gmatch=string.match,string.gmatch
+local match,find,gmatch=string.match,string.find,string.gmatch
 function M.replies()
 local words={}
 for code,word in pairs({OK="STORED",NOT_STORED="NOT_STORED",EXISTS="EXISTS",NOT_FOUND="NOT_FOUND"})do
@@ -446,13 +468,16 @@ words[mcp["MCMC_CODE_".. code]]=mcp.res_mutator_new({t="rescodeset",val=word})
 end
 return{words=words,miss=mcp.res_mutator_new({t="resnull",idx=1})}
 end
-function M.silent(r)return match(r:raw_line(),"^%l+ +%S+.* norepl[yY] *$")end
+function M.silent(r)
+local line=r:raw_line()
+return find(line,"[yY ]",-1)and match(line,"^%l+ +%S+.* norepl[yY] *$")
+end
 local function word(t,r,code)
 t.replies.words[code](t.out,r)
 return t.out
 end
 function M.miss(t,r)
-if not t.said then t.replies.miss(t.out,r)end
+if not t.said then t.replies.miss(t.out,t.client or r)end
 t.said=true
 return t.out
 end
@@ -490,6 +515,7 @@ local code,worth=res:code(),3
 if not res:ok()then worth=1
 elseif code==mcp.MCMC_CODE_NOT_FOUND or code==mcp.MCMC_CODE_NOT_STORED then worth=2 end
 if worth>rank then found,rank=res,worth end
+if rank==3 then break end
 end
 end
 if not found then return M.unreachable(t,r,cmd)end
@@ -512,10 +538,11 @@ return"HD".. flags .."\r\n"
 end
 end
 do
-local HANDLES<const> =20
+local HANDLES<const> =12
 local QUICK<const> =M.TIMEOUT*800000
 local TRIES<const> =3
-local ANY=mcp.WAIT_ANY
+local ANY,READ<const> =mcp.WAIT_ANY,M.READ
+local class_of=M.class
 local Copies={}
 M.Copies=Copies
 function M.answered(res)return res and(res:ok()or res:raw_string()~=nil)end
@@ -532,8 +559,12 @@ self.queued,self.last=self.queued+1,ticket
 self.rctx:enqueue(q,ticket)
 end
 function Copies:send(q,x)
-local ticket=self:ticket(x)
-if ticket then self:queue(q,ticket)end
+local n=self.used[x]+1
+local ticket=self.H[x][n]
+if not ticket then return nil end
+self.used[x]=n
+self.queued,self.last=self.queued+1,ticket
+self.rctx:enqueue(q,ticket)
 return ticket
 end
 function Copies:wait()
@@ -582,17 +613,26 @@ end
 if answered(res)then return res end
 return self:retry(q,x,ticket)
 end
+function Copies:hear(q,x)
+if self.asked~=x then return self:ask(q,x)end
+self.asked=nil
+self:wait()
+return self:got(self.H[x][1])or self:retry(q,x,self.H[x][1])
+end
 function Copies:all(q,list,skip,key,b)
-local tickets,answers={},{}
+local rctx,dead,answers=self.rctx,self.dead,{}
 for i=1,#list do
 local x=list[i]
-if x~=skip and not self.dead[x]then tickets[x]=self:send(q,x)end
+if x~=skip and not dead[x]then answers[x]=self:send(q,x)end
 end
 self:wait()
 for i=1,#list do
 local x=list[i]
-local ticket=tickets[x]
-if ticket then answers[x]=self:got(ticket)or self:retry(q,x,ticket)end
+local ticket=answers[x]
+if ticket then
+local res=rctx:result(ticket)
+answers[x]=answered(res)and res or self:retry(q,x,ticket)
+end
 if key and x~=skip and not answers[x]then self:owe(x,key,b)end
 end
 return answers
@@ -606,39 +646,49 @@ if res then return res,p end
 self.dead[p]=true
 end
 end
-local function context(rctx,fixed)
+local function context(rctx,shared)
 local t={rctx=rctx,out=rctx:response_new(),dead={},tries={},used={},queued=0}
 if not t.out.raw_string then error(M.TOO_OLD,0)end
-for name,value in pairs(fixed)do t[name]=value end
-for x=1,#fixed.H do t.used[x]=0 end
-return t
+for x=1,#shared.__index.H do t.used[x]=0 end
+return setmetatable(t,shared)
 end
-local function reset(t)
-local used=t.used
-t.spent,t.said=false,false
+function Copies:begin(asked)
+local used=self.used
+self.spent,self.said,self.asked=false,false,asked
 for x=1,#used do used[x]=0 end
-if t.hurt then t.dead,t.tries,t.hurt,t.missed={},{},nil,nil end
+if asked then used[asked]=1 end
+if self.hurt then self.dead,self.tries,self.hurt,self.missed={},{},nil,nil end
 end
-function M.copies(pools,commands,name,view)
+function Copies:route(r,cmd,key,class)
+self:enter()
+local res=self:serve(r,cmd,key,class,self.commands[class])
+self:leave(class~=READ)
+return res
+end
+local function answer(t,r,usual)
+local cmd,key,res,asked=r:command(),r:key(),nil,nil
+local class=class_of(r,cmd)
+if usual and class==READ then
+res,asked=usual(t.rctx,r,key)
+if res then return res end
+end
+t:begin(asked)
+return t:route(r,cmd,key,class)
+end
+function M.copies(pools,commands,name,view,front)
 local fgen=mcp.funcgen_new()
-local fixed={H={},replies=M.replies()}
+local fixed={H={},replies=M.replies(),commands=commands,near=front and front.handles(fgen)}
 for method,body in pairs(Copies)do fixed[method]=body end
 for x,pool in ipairs(pools)do
 fixed.H[x]={}
 for n=1,HANDLES do fixed.H[x][n]=fgen:new_handle(pool)end
 end
 for field,value in pairs(view)do fixed[field]=value end
+local shared,usual={__index=fixed},not front and commands.usual and commands.usual(fixed)
+local act=front and front.answer or answer
 fgen:ready({n=name,u=1,f=function(rctx)
-local t=context(rctx,fixed)
-return function(r)
-reset(t)
-local cmd,key=r:command(),r:key()
-local class=M.class(r,cmd)
-t:enter()
-local res=t:serve(r,cmd,key,class,commands[class])
-t:leave(class~=M.READ)
-return res
-end
+local t=context(rctx,shared)
+return function(r)return act(t,r,usual)end
 end})
 return fgen
 end
@@ -1442,10 +1492,13 @@ end
 end
 local function together(t,q,p,list,key,b,how)
 local looks,cmd,item,after={},nil,nil,nil
+if#list>1 then
+local look=M.ask_id(key,b)
+local others=how.fresh=="number"and M.ask_counter(key,b)or look
 for i=1,#list do
 local x=list[i]
-local look=how.fresh=="number"and x~=p and M.ask_counter or M.ask_id
-if#list>1 and t:clean(x)then looks[x]=t:send(look(key,b),x)end
+if t:clean(x)then looks[x]=t:send(x==p and look or others,x)end
+end
 end
 cmd=t:send(q,p)
 if how.fresh=="item"then item=t:send(M.ask_item(key,b),p)
@@ -1597,6 +1650,7 @@ return rest
 end
 end
 do
+local mono=mcp.time_mono_millis
 local function b_flag(r)return r:has_flag("b")and" b"or""end
 local function missed(res)
 local code=res:code()
@@ -1616,7 +1670,7 @@ local p=t:lead(list)
 if not p then return M.unreachable(t,r,cmd)end
 local copied=#list>1 and cmd~=mcp.CMD_ME
 local looks=copied and t.V and t:sample(key,r,p,list)
-local res=t:ask(r,p)
+local res=t:hear(r,p)
 if res and res:ok()then
 if not copied then return res end
 if not res:hit()then return elsewhere(t,r,key,p,list)or res end
@@ -1626,6 +1680,24 @@ elseif res and wrong_request(res)then
 return res
 end
 t.dead[p],t.hurt=true,true
+end
+end
+local function usual(known)
+local V,orders,H=known.memory,known.orders,known.H
+return function(rctx,r,key)
+if not(V.calm and V.steady)or V.tends>0 or V.kept then return nil end
+local now=mono()
+if now>=V.early and(V.reading==0 or now>=V.valid)then return nil end
+local list=orders[V.ring.place](key)
+if list.unknown then return nil end
+if#list>1 then
+if V.reads+1>=V.every then return nil end
+V.reads=V.reads+1
+end
+local x=list[1]
+local res=rctx:enqueue_and_wait(r,H[x][1])
+if res:hit()then return res end
+return nil,x
 end
 end
 local function touch(t,r,cmd,key,list)
@@ -1741,7 +1813,7 @@ local function update(t,r,cmd,key,list)
 local q,id,form,make=M.translate(r,cmd)
 return M.decided(t,r,cmd,key,list,q,id,form,make)
 end
-M.coherent={[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
+M.coherent={usual=usual,[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
 end
 do
 local format,match,gsub=string.format,string.match,string.gsub
@@ -1860,7 +1932,7 @@ local function read(t,r,cmd,key,list)
 if#list==1 then return M.coherent[M.READ](t,r,cmd,key,list)end
 local rctx,tickets,miss=t.rctx,{},nil
 for i=1,#list do tickets[i]=t:send(r,list[i])end
-if t.memory.steady then
+if t.memory.steady and not t.near then
 t.queued,t.spent=0,true
 rctx:wait_cond(1,GOOD)
 else
@@ -1891,65 +1963,64 @@ M.fastest={
 }
 end
 do
-local ANY=mcp.WAIT_ANY
 local match,find=string.match,string.find
 local function near_can(r,cmd)
 if cmd==mcp.CMD_GET then return true end
 return cmd==mcp.CMD_MG and not find(match(r:raw_line(),"^%S+ +%S+(.*)")," [^vfskbqO ]")
 end
 local function value_in(res)return res:ok()and res:code()==mcp.MCMC_CODE_OK end
+local function far(t,r)return t:route(r,r:command(),r:key(),M.class(r,r:command()))end
 local function fill(t,r,ttl)
-local rctx,key,b=t.rctx,r:key(),r:has_flag("b")and" b"or""
-local res=rctx:enqueue_and_wait(M.request("mg ".. key .. b .." v f t c"),t.far.fetch)
-if type(res)=="string"or not res:ok()or not res:hit()then return M.miss(t,r)end
+local rctx,near,key,b=t.rctx,t.near,r:key(),r:has_flag("b")and" b"or""
+local res=far(t,M.request("mg ".. key .. b .." v f t c"))
+if not res:ok()or not res:hit()then return M.miss(t,r)end
 local item=M.item(res)
 local back=M.give_back(res,key,b)
-if back then rctx:enqueue_and_wait(back,t.far.back)end
-if not item then return rctx:enqueue_and_wait(r,t.far.cmd)end
+if back then far(t,back)end
+if not item then return far(t,r)end
 local left=tonumber(item.ttl)
-rctx:enqueue_and_wait(M.place_item(key,b,item," ME",(left<0 or left>ttl)and ttl or left),t.near.put)
-rctx:enqueue(M.ask_id(key,b),t.far.check)
-rctx:enqueue(r,t.near.again)
-rctx:wait_cond(2,ANY)
-local now,again=rctx:result(t.far.check),rctx:result(t.near.again)
-if type(now)=="string"or M.id_of(now)~=item.id then
-rctx:enqueue_and_wait(M.remove_id(key,b,item.id),t.near.drop)
+rctx:enqueue_and_wait(M.place_item(key,b,item," ME",(left<0 or left>ttl)and ttl or left),near.put)
+t:queue(r,near.again)
+local now=far(t,M.ask_id(key,b))
+t:wait()
+local again=rctx:result(near.again)
+if M.id_of(now)~=item.id then
+rctx:enqueue_and_wait(M.remove_id(key,b,item.id),near.drop)
 elseif value_in(again)then
 return again
 end
-return rctx:enqueue_and_wait(r,t.far.cmd)
+return far(t,r)
 end
 local function change(t,r)
-local rctx,gone=t.rctx,M.remove_key(r:key(),r:has_flag("b")and" b"or"")
-rctx:enqueue(gone,t.near.drop)
-local res=rctx:enqueue_and_wait(r,t.far.cmd)
-rctx:enqueue_and_wait(gone,t.near.last)
+local gone=M.remove_key(r:key(),r:has_flag("b")and" b"or"")
+t:queue(gone,t.near.drop)
+local res=far(t,r)
+t:queue(gone,t.near.last)
+t:wait()
 return res
 end
-local function answer(t,r,ttl)
+function M.failover(near,ttl)
+return{
+handles=function(fgen)
+local handles={}
+for _,role in ipairs({"cmd","put","again","drop","last"})do handles[role]=fgen:new_handle(near)end
+return handles
+end,
+answer=function(t,r)
 local cmd=r:command()
-if near_can(r,cmd)then
+local reads=near_can(r,cmd)
+if reads then
 local res=t.rctx:enqueue_and_wait(r,t.near.cmd)
 if value_in(res)then return res end
-if res:code()==mcp.MCMC_CODE_END then return fill(t,r,ttl)end
-elseif M.class(r,cmd)~=M.READ then
-return change(t,r)
+reads=res:code()==mcp.MCMC_CODE_END
 end
-return t.rctx:enqueue_and_wait(r,t.far.cmd)
-end
-function M.failover(near,far,ttl)
-local fgen=mcp.funcgen_new()
-local t={near={},far={},replies=M.replies()}
-for _,role in ipairs({"cmd","put","again","drop","last"})do t.near[role]=fgen:new_handle(near)end
-for _,role in ipairs({"cmd","fetch","back","check"})do t.far[role]=fgen:new_handle(far)end
-fgen:ready({n="failover",u=1,f=function(rctx)
-local mine=setmetatable({rctx=rctx,out=rctx:response_new()},{__index=t})
-return function(r)
-mine.said=false
-return answer(mine,r,ttl)
-end
-end})
-return fgen
+t:begin()
+t.client=r
+if reads then return fill(t,r,ttl)end
+if M.class(r,cmd)~=M.READ then return change(t,r)end
+return far(t,r)
+end,
+}
 end
 end
 do
@@ -1979,10 +2050,8 @@ function mcp_config_routes(made)
 M.count(made)
 local conf=made.conf
 local commands=conf.consistency=="fastest"and M.fastest or M.coherent
-local route=M.copies(made.pools,commands,conf.mode,M.view(conf))
-if conf.mode=="failover"then
-route=M.failover(made.near or mcp.internal_handler,route,conf.local_cache.ttl)
-end
+local near=conf.mode=="failover"and M.failover(made.near or mcp.internal_handler,conf.local_cache.ttl)or nil
+local route=M.copies(made.pools,commands,conf.mode,M.view(conf),near)
 mcp.attach(mcp.CMD_ANY_STORAGE,route)
 end
 end

@@ -17,7 +17,14 @@ for number, name in ipairs({ "OK", "NOT_STORED", "EXISTS", "NOT_FOUND", "END", "
     mcp["MCMC_CODE_" .. name] = number
 end
 -- a request of our own is its line
-function mcp.request(line, value) return { line = line, value = value } end
+function mcp.request(line, value)
+    local q = { line = line, value = value }
+    function q:flag_add(flag, token)
+        self.line = self.line:gsub("\r\n$", " " .. flag .. token .. "%0")
+        return true
+    end
+    return q
+end
 -- a mutator writes what it says into the answer
 function mcp.res_mutator_new(what) return function(out) out.text = what.val or "" end end
 

@@ -5,6 +5,8 @@
 --
 -- In every version: flush_all, verbosity, cache_memlimit, shutdown and unknown commands have no key, so the proxy closes
 -- the connection on them.
+local mono = mcp.time_mono_millis
+
 local function b_flag(r) return r:has_flag("b") and " b" or "" end
 
 local function missed(res)
@@ -29,7 +31,7 @@ local function read(t, r, cmd, key, list)
         if not p then return M.unreachable(t, r, cmd) end -- a miss: an error line inside a multiget would break the client
         local copied = #list > 1 and cmd ~= mcp.CMD_ME
         local looks = copied and t.V and t:sample(key, r, p, list)
-        local res = t:ask(r, p)
+        local res = t:hear(r, p)
         if res and res:ok() then
             if not copied then return res end
             if not res:hit() then return elsewhere(t, r, key, p, list) or res end
@@ -39,6 +41,28 @@ local function read(t, r, cmd, key, list)
             return res
         end
         t.dead[p], t.hurt = true, true
+    end
+end
+
+-- Most of what is asked: a read while the view is fresh, nobody is marked, no ring is changing, and there is nothing to do beside
+-- it. That costs one server's answer and nothing else. known: of M.view, and H -> function(rctx, r, key) -> a hit; else nil, and
+-- who said something else, if anybody was asked: the long way goes on with that.
+local function usual(known)
+    local V, orders, H = known.memory, known.orders, known.H
+    return function(rctx, r, key)
+        if not (V.calm and V.steady) or V.tends > 0 or V.kept then return nil end
+        local now = mono()
+        if now >= V.early and (V.reading == 0 or now >= V.valid) then return nil end -- one that reads the view
+        local list = orders[V.ring.place](key)
+        if list.unknown then return nil end
+        if #list > 1 then
+            if V.reads + 1 >= V.every then return nil end -- one that looks at the other copies too
+            V.reads = V.reads + 1
+        end
+        local x = list[1]
+        local res = rctx:enqueue_and_wait(r, H[x][1])
+        if res:hit() then return res end
+        return nil, x
     end
 end
 
@@ -169,4 +193,4 @@ local function update(t, r, cmd, key, list)
     return M.decided(t, r, cmd, key, list, q, id, form, make)
 end
 
-M.coherent = { [M.READ] = read, [M.TOUCH] = touch, [M.STORE] = store, [M.REMOVE] = remove, [M.UPDATE] = update }
+M.coherent = { usual = usual, [M.READ] = read, [M.TOUCH] = touch, [M.STORE] = store, [M.REMOVE] = remove, [M.UPDATE] = update }

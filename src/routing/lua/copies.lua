@@ -5,13 +5,16 @@
 -- several, taken in order. What is queued together for a server leaves in that order. Everything queued is waited for at
 -- once: wait_cond counts all that is on its way, and an answer that failed meanwhile can't be waited for any more. Who waits
 -- for less (fastest.lua, `spent`) can wait for nothing else in that request: what was left over ends any later wait at once.
-local HANDLES <const> = 20 -- for each server and request
+-- For each server and request. The most that storms of faults have used is 9; each is reset after every request, and takes 0.7 kB
+-- for every request in flight.
+local HANDLES <const> = 12
 
 -- A CLIENT_ERROR in answer to anybody's request resets the connection that all requests of the worker share, and they
 -- fail at once. So a quick failure is tried again, a slow one (the server hangs) is not. Microseconds.
 local QUICK <const> = M.TIMEOUT * 800000
 local TRIES <const> = 3
-local ANY = mcp.WAIT_ANY
+local ANY, READ <const> = mcp.WAIT_ANY, M.READ
+local class_of = M.class
 
 local Copies = {}
 M.Copies = Copies -- lease.lua, ring.lua, move.lua, marks.lua, repair.lua and version.lua add to it
@@ -38,8 +41,12 @@ end
 
 -- queues q for server x -> a ticket for `got`, or nil if this request has asked x too often
 function Copies:send(q, x)
-    local ticket = self:ticket(x)
-    if ticket then self:queue(q, ticket) end
+    local n = self.used[x] + 1
+    local ticket = self.H[x][n]
+    if not ticket then return nil end
+    self.used[x] = n
+    self.queued, self.last = self.queued + 1, ticket
+    self.rctx:enqueue(q, ticket)
     return ticket
 end
 
@@ -98,19 +105,30 @@ function Copies:ask(q, x)
     return self:retry(q, x, ticket)
 end
 
+-- the same, where `usual` (coherent.lua) may have asked x already
+function Copies:hear(q, x)
+    if self.asked ~= x then return self:ask(q, x) end
+    self.asked = nil
+    self:wait()
+    return self:got(self.H[x][1]) or self:retry(q, x, self.H[x][1])
+end
+
 -- asks all servers of `list` but `skip` at once -> answers by server. key, b: given when q changes that key, so that who
 -- does not answer is owed it.
 function Copies:all(q, list, skip, key, b)
-    local tickets, answers = {}, {}
+    local rctx, dead, answers = self.rctx, self.dead, {}
     for i = 1, #list do
         local x = list[i]
-        if x ~= skip and not self.dead[x] then tickets[x] = self:send(q, x) end
+        if x ~= skip and not dead[x] then answers[x] = self:send(q, x) end
     end
     self:wait()
     for i = 1, #list do
         local x = list[i]
-        local ticket = tickets[x]
-        if ticket then answers[x] = self:got(ticket) or self:retry(q, x, ticket) end
+        local ticket = answers[x]
+        if ticket then
+            local res = rctx:result(ticket)
+            answers[x] = answered(res) and res or self:retry(q, x, ticket)
+        end
         if key and x ~= skip and not answers[x] then self:owe(x, key, b) end
     end
     return answers
@@ -127,44 +145,60 @@ function Copies:first(q, list)
     end
 end
 
--- the reusable part of a request's context
-local function context(rctx, fixed)
+-- the reusable part of a request's context. shared: the metatable with what all contexts have in common; a copy of that in
+-- each would be far more than the processor's caches hold.
+local function context(rctx, shared)
     local t = { rctx = rctx, out = rctx:response_new(), dead = {}, tries = {}, used = {}, queued = 0 }
     if not t.out.raw_string then error(M.TOO_OLD, 0) end -- came with 1.6.40; asked for at start, when the first context is made
-    for name, value in pairs(fixed) do t[name] = value end -- found at once, unlike what a metatable has
-    for x = 1, #fixed.H do t.used[x] = 0 end
-    return t
+    for x = 1, #shared.__index.H do t.used[x] = 0 end
+    return setmetatable(t, shared)
 end
 
-local function reset(t)
-    local used = t.used
-    t.spent, t.said = false, false
+-- forgets the request before. asked: the server that this one has asked already, if any
+function Copies:begin(asked)
+    local used = self.used
+    self.spent, self.said, self.asked = false, false, asked
     for x = 1, #used do used[x] = 0 end
-    if t.hurt then t.dead, t.tries, t.hurt, t.missed = {}, {}, nil, nil end -- of the request before
+    if asked then used[asked] = 1 end
+    if self.hurt then self.dead, self.tries, self.hurt, self.missed = {}, {}, nil, nil end
+end
+
+-- does a request at the servers of its key
+function Copies:route(r, cmd, key, class)
+    self:enter()
+    local res = self:serve(r, cmd, key, class, self.commands[class])
+    self:leave(class ~= READ)
+    return res
+end
+
+-- a request without anything in front of the servers
+local function answer(t, r, usual)
+    local cmd, key, res, asked = r:command(), r:key(), nil, nil
+    local class = class_of(r, cmd)
+    if usual and class == READ then
+        res, asked = usual(t.rctx, r, key)
+        if res then return res end
+    end
+    t:begin(asked)
+    return t:route(r, cmd, key, class)
 end
 
 -- one route over `pools`, numbered as order.lua does. commands: class -> function(t, r, cmd, key, list), t as above.
--- view: of lease.lua. Called once a reload.
-function M.copies(pools, commands, name, view)
+-- view: of lease.lua; front: of failover.lua, or nil. Called once a reload.
+function M.copies(pools, commands, name, view, front)
     local fgen = mcp.funcgen_new()
-    local fixed = { H = {}, replies = M.replies() }
+    local fixed = { H = {}, replies = M.replies(), commands = commands, near = front and front.handles(fgen) }
     for method, body in pairs(Copies) do fixed[method] = body end
     for x, pool in ipairs(pools) do
         fixed.H[x] = {}
         for n = 1, HANDLES do fixed.H[x][n] = fgen:new_handle(pool) end
     end
     for field, value in pairs(view) do fixed[field] = value end
+    local shared, usual = { __index = fixed }, not front and commands.usual and commands.usual(fixed)
+    local act = front and front.answer or answer
     fgen:ready({ n = name, u = 1, f = function(rctx)
-        local t = context(rctx, fixed)
-        return function(r)
-            reset(t)
-            local cmd, key = r:command(), r:key()
-            local class = M.class(r, cmd)
-            t:enter()
-            local res = t:serve(r, cmd, key, class, commands[class])
-            t:leave(class ~= M.READ)
-            return res
-        end
+        local t = context(rctx, shared)
+        return function(r) return act(t, r, usual) end
     end })
     return fgen
 end

@@ -8,10 +8,10 @@ local function read(t, r, cmd, key, list)
     if #list == 1 then return M.coherent[M.READ](t, r, cmd, key, list) end
     local rctx, tickets, miss = t.rctx, {}, nil
     for i = 1, #list do tickets[i] = t:send(r, list[i]) end
-    if t.memory.steady then
+    if t.memory.steady and not t.near then
         t.queued, t.spent = 0, true
         rctx:wait_cond(1, GOOD)
-    else -- it may have to look elsewhere too
+    else -- it may have to look elsewhere too, or is not the request's last
         t:wait()
     end
     for i = 1, #list do

@@ -32,10 +32,13 @@ end
 -- is a CLIENT_ERROR, that of the mg is lost with the connection, and the token that it took from a client too.
 local function together(t, q, p, list, key, b, how)
     local looks, cmd, item, after = {}, nil, nil, nil
-    for i = 1, #list do
-        local x = list[i]
-        local look = how.fresh == "number" and x ~= p and M.ask_counter or M.ask_id
-        if #list > 1 and t:clean(x) then looks[x] = t:send(look(key, b), x) end
+    if #list > 1 then
+        local look = M.ask_id(key, b) -- one for all: a request takes some kilobytes
+        local others = how.fresh == "number" and M.ask_counter(key, b) or look
+        for i = 1, #list do
+            local x = list[i]
+            if t:clean(x) then looks[x] = t:send(x == p and look or others, x) end
+        end
     end
     cmd = t:send(q, p)
     if how.fresh == "item" then item = t:send(M.ask_item(key, b), p)
