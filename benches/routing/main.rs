@@ -11,6 +11,7 @@
 #[path = "../../tests/contract/layout.rs"]
 mod layout;
 mod memory;
+mod scale;
 mod subjects;
 
 use std::env;
@@ -37,11 +38,13 @@ fn main() -> Result<()> {
     let quick = env::args().any(|argument| argument == "--quick");
     let style = Style::of_stdout();
     let memory = memory::measure()?;
+    let scale = scale::measure()?;
     let subjects = Subjects::start()?;
     let workloads = if quick { vec![ALONE, USUAL] } else { every_workload() };
     let mut rates = table("requests/s as ratio to direct");
     let mut cost = table("processor time of proxy (direct: server), us/request");
-    for shape in &workloads {
+    for (number, shape) in workloads.iter().enumerate() {
+        eprintln!("{} of {}: {}", number + 1, workloads.len(), described(shape));
         let measured = Measured::of(&subjects, shape)?;
         rates.row(measured.rates(shape));
         cost.row(measured.costs(shape));
@@ -49,7 +52,8 @@ fn main() -> Result<()> {
     println!("{}\n{}", rates.render(style), cost.render(style));
     let times = Times::of(&subjects)?;
     println!("{}", times.table().render(style));
-    println!("{}", goals(&subjects, &times, memory)?.render(style));
+    println!("{}", scale.render(style));
+    println!("{}", goals(&subjects, &times, memory, &scale)?.render(style));
     Ok(())
 }
 
@@ -72,9 +76,9 @@ fn table(what: &str) -> Table {
     Table::new(&head)
 }
 
-fn described(shape: &Shape) -> Cell {
+fn described(shape: &Shape) -> String {
     let Shape { connections, depth, size, writes, .. } = shape;
-    format!("{connections} x {depth} in flight, {size} B, {}/{writes}", 100 - writes).into()
+    format!("{connections} x {depth} in flight, {size} B, {}/{writes}", 100 - writes)
 }
 
 /// One workload on all subjects, round after round.
@@ -109,7 +113,7 @@ impl Measured {
     fn rates(&self, shape: &Shape) -> Vec<Cell> {
         let direct = median(self.rounds.iter().map(|round| round[place(Name::Direct)].0.rate()).collect());
         let ratios = ALL[1..].iter().map(|(name, _)| format!("{:.2}", self.ratio(*name, Name::Direct)).into());
-        [described(shape), format!("{direct:.0}/s").into()].into_iter().chain(ratios).collect()
+        [described(shape).into(), format!("{direct:.0}/s").into()].into_iter().chain(ratios).collect()
     }
 
     fn costs(&self, shape: &Shape) -> Vec<Cell> {
@@ -118,7 +122,7 @@ impl Measured {
             let all = self.rounds.iter().map(|round| one(&round[place(name)]));
             format!("{:.1}", median(all.collect())).into()
         };
-        [described(shape)].into_iter().chain(ALL.iter().map(|(name, _)| cost(*name))).collect()
+        [described(shape).into()].into_iter().chain(ALL.iter().map(|(name, _)| cost(*name))).collect()
     }
 }
 
@@ -157,6 +161,11 @@ impl Times {
         median(rounds.map(|(of, to)| of.as_secs_f64() / to.as_secs_f64()).collect())
     }
 
+    /// How many gets follow upon each other in the time of one to a memcached of one's own.
+    fn hit(&self, of: Name) -> f64 {
+        1.0 / self.ratio("get", of, Name::Direct)
+    }
+
     fn table(&self) -> Table {
         let mut table = table("one connection, one request: median, us");
         for (what, times) in &self.0 {
@@ -170,7 +179,7 @@ impl Times {
 }
 
 /// What we want, and what it came to.
-fn goals(subjects: &Subjects, times: &Times, memory: memory::Memory) -> Result<Table> {
+fn goals(subjects: &Subjects, times: &Times, memory: memory::Memory, scale: &scale::Cost) -> Result<Table> {
     let usual = Measured::of(subjects, &USUAL)?;
     let hits = Measured::of(subjects, &Shape { writes: 0, ..USUAL })?;
     let mut table = Table::new(&["goal", "wanted", "measured", ""]);
@@ -190,9 +199,12 @@ fn goals(subjects: &Subjects, times: &Times, memory: memory::Memory) -> Result<T
     goal("coherent to allfastest, time of a set", set, "<=", 1.3);
     goal("coherent to allfastest, time of an incr", incr, "<=", 2.0);
     goal("sharded to routelib's hash, requests/s, pipelined", usual.ratio(Name::Sharded, Name::Hash), ">=", 0.95);
+    goal("local hit in the proxy to direct, one request", times.hit(Name::Internal), ">=", 0.9);
+    goal("local hit in a container to direct, one request", times.hit(Name::Container), ">=", 0.9);
     goal("local hit in the proxy to direct, pipelined", hits.ratio(Name::Internal, Name::Direct), ">=", 0.9);
     goal("local hit in a container to direct, pipelined", hits.ratio(Name::Container, Name::Direct), ">=", 0.9);
     goal("resident memory of an idle proxy, MB", memory.idle, "<=", 8.0);
     goal("with 1,024 requests in flight, MB", memory.busy, "<=", 40.0);
+    goal("1,000 proxies' readings of the view, cores of a server", scale.core(), "<=", 0.1);
     Ok(table)
 }

@@ -6,6 +6,7 @@
 //! The mutants below show that this finds what it is for.
 
 mod gutter;
+mod scale;
 
 use std::env;
 use std::ops::Range;
@@ -58,27 +59,34 @@ struct Seen {
 
 fn run(library: &str, seed: u64, kinds: &str, shape: Shape) -> Seen {
     let Shape { copies, stand_ins, seconds } = shape;
-    let part = |text: &str| format!("do\n{text}\nend\n");
-    let text = [
-        format!(
-            "LIBRARY = [====[\n{library}]====]\nSEED, SECONDS, KINDS = {seed}, {seconds}, \"{kinds}\"\nCOPIES, STAND_INS = {copies}, {stand_ins}\n"
-        ),
-        part(include_str!("memcached.lua")),
-        part(include_str!("proxy.lua")),
-        part(include_str!("world.lua")),
-        part(include_str!("storm.lua")),
-    ];
-    let folder = RunFolder::new("simulated").unwrap();
-    let file = folder.write("storm.lua", text.concat()).unwrap();
-    let output = Command::new("lua5.4").arg(&file).output();
-    let output = output.unwrap_or_else(|error| panic!("lua5.4 did not start ({error}): apt-get install lua5.4"));
-    let (said, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(log.contains("the storm is over"), "seed {seed}: the simulation failed: {log}");
+    let globals = format!(
+        "SEED, SECONDS, KINDS = {seed}, {seconds}, \"{kinds}\"\nCOPIES, STAND_INS = {copies}, {stand_ins}\n"
+    );
+    let said = play(library, &globals, include_str!("storm.lua"));
     let lines = |kind: &str| -> Vec<String> {
         said.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix('\t')).map(str::to_owned).collect()
     };
     let operations = lines("op").iter().map(|line| operation(line)).collect();
     Seen { history: History { seed, operations }, story: lines("story").join("\n"), differences: lines("differ") }
+}
+
+/// What `part` says that happened to proxies with this library; it ends by saying that the storm is over.
+fn play(library: &str, globals: &str, part: &str) -> String {
+    let scope = |text: &str| format!("do\n{text}\nend\n");
+    let text = [
+        format!("LIBRARY = [====[\n{library}]====]\n{globals}"),
+        scope(include_str!("memcached.lua")),
+        scope(include_str!("proxy.lua")),
+        scope(include_str!("world.lua")),
+        scope(part),
+    ];
+    let folder = RunFolder::new("simulated").unwrap();
+    let file = folder.write("play.lua", text.concat()).unwrap();
+    let output = Command::new("lua5.4").arg(&file).output();
+    let output = output.unwrap_or_else(|error| panic!("lua5.4 did not start ({error}): apt-get install lua5.4"));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("the storm is over"), "the simulation failed with {globals}{log}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// One line of the history: start, end (µs), client, proxy, key, call and its two arguments, outcome and its two values.

@@ -1,0 +1,39 @@
+-- Proxies with steady traffic on a cluster where nothing happens: how often each server is asked for the view, on stdout, one
+-- line for a server: readings in a second, connections.
+-- Globals: LIBRARY, PROXIES, SERVERS, EVERY (ms between a proxy's requests); make_proxy, new_world.
+math.randomseed(1)
+local function random(n) return n > 0 and math.random(0, n - 1) or 0 end
+local WARM <const>, LENGTH <const>, TOGETHER <const> = 2000, 2000, 50 -- ms, ms; proxies that are simulated at a time
+local list = {}
+for x = 1, SERVERS do list[x] = "s" .. x .. ":1" end
+local conf = { epoch = 1, servers = SERVERS, copies = 3, consistency = "coherent", mode = "replicated", copies_by = "user", replicas = { list } }
+local readings, links, counts = {}, {}, false
+for x = 1, SERVERS do readings[x], links[x] = 0, 0 end
+for _ = 1, PROXIES // TOGETHER do -- they do not affect each other: nobody marks a server
+    local world = new_world(random, SERVERS, TOGETHER)
+    for x, server in ipairs(world.servers) do
+        local memory = server.memory
+        local answer = memory.answer
+        function memory.answer(self, line, ...)
+            if counts and line:find("^mg __mcp:v ") then readings[x] = readings[x] + 1 end
+            return answer(self, line, ...)
+        end
+    end
+    for p = 1, TOGETHER do
+        local ask = make_proxy(world, p, LIBRARY, conf)
+        local function step()
+            ask("get key" .. random(1000), nil, function() world.at(EVERY - 1 + random(2000) / 1000, step) end)
+        end
+        world.at(random(EVERY * 1000) / 1000, step)
+    end
+    counts = false
+    world.run(WARM)
+    counts = true
+    world.run(WARM + LENGTH)
+    for p = 1, TOGETHER do
+        for x = 1, SERVERS do links[x] = links[x] + (world.paths[p][x].link and 1 or 0) end
+    end
+    collectgarbage()
+end
+for x = 1, SERVERS do io.write(("server\t%.0f\t%d\n"):format(readings[x] * 1000 / LENGTH, links[x])) end
+error("the storm is over", 0)
