@@ -1504,10 +1504,10 @@ cmd=t:send(q,p)
 if how.fresh=="item"then item=t:send(M.ask_item(key,b),p)
 elseif how.fresh=="number"then after=t:send(M.ask_id(key,b),p)end
 t:wait()
-local seen={}
+local seen,takes_tokens={},b~=""or how.fresh=="number"
 for x,ticket in pairs(looks)do
 seen[x]=t:got(ticket)
-if x~=p then t:give_back(seen[x],x,key,b)end
+if takes_tokens and x~=p then t:give_back(seen[x],x,key,b)end
 end
 if item then
 local res=t:got(item)
@@ -1687,7 +1687,10 @@ local V,orders,H=known.memory,known.orders,known.H
 return function(rctx,r,key)
 if not(V.calm and V.steady)or V.tends>0 or V.kept then return nil end
 local now=mono()
-if now>=V.early and(V.reading==0 or now>=V.valid)then return nil end
+if now>=V.early and(now>=V.valid or V.reading==0 and V.due~=V.valid)then
+V.due=V.valid
+return nil
+end
 local list=orders[V.ring.place](key)
 if list.unknown then return nil end
 if#list>1 then

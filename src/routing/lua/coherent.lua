@@ -52,7 +52,10 @@ local function usual(known)
     return function(rctx, r, key)
         if not (V.calm and V.steady) or V.tends > 0 or V.kept then return nil end
         local now = mono()
-        if now >= V.early and (V.reading == 0 or now >= V.valid) then return nil end -- one that reads the view
+        if now >= V.early and (now >= V.valid or V.reading == 0 and V.due ~= V.valid) then
+            V.due = V.valid -- this one reads the view when it is done, the others need not
+            return nil
+        end
         local list = orders[V.ring.place](key)
         if list.unknown then return nil end
         if #list > 1 then

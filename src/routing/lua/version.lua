@@ -44,10 +44,10 @@ local function together(t, q, p, list, key, b, how)
     if how.fresh == "item" then item = t:send(M.ask_item(key, b), p)
     elseif how.fresh == "number" then after = t:send(M.ask_id(key, b), p) end
     t:wait()
-    local seen = {}
+    local seen, takes_tokens = {}, b ~= "" or how.fresh == "number" -- `me` takes none
     for x, ticket in pairs(looks) do
         seen[x] = t:got(ticket)
-        if x ~= p then t:give_back(seen[x], x, key, b) end
+        if takes_tokens and x ~= p then t:give_back(seen[x], x, key, b) end
     end
     if item then
         local res = t:got(item)
