@@ -5,8 +5,9 @@
 -- several, taken in order. What is queued together for a server leaves in that order. Everything queued is waited for at
 -- once: wait_cond counts all that is on its way, and an answer that failed meanwhile can't be waited for any more. Who waits
 -- for less (fastest.lua, `spent`) can wait for nothing else in that request: what was left over ends any later wait at once.
--- For each server and request. The most that storms of faults have used is 9; each is reset after every request, and takes 0.7 kB
--- for every request in flight.
+--
+-- HANDLES: for each server and request. The most that storms of faults have used is 9; each is reset after every request, and
+-- takes 0.7 kB for every request in flight.
 local HANDLES <const> = 12
 
 -- A CLIENT_ERROR in answer to anybody's request resets the connection that all requests of the worker share, and they
