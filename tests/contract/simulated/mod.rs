@@ -59,9 +59,8 @@ struct Seen {
 
 fn run(library: &str, seed: u64, kinds: &str, shape: Shape) -> Seen {
     let Shape { copies, stand_ins, seconds } = shape;
-    let globals = format!(
-        "SEED, SECONDS, KINDS = {seed}, {seconds}, \"{kinds}\"\nCOPIES, STAND_INS = {copies}, {stand_ins}\n"
-    );
+    let globals =
+        format!("SEED, SECONDS, KINDS = {seed}, {seconds}, \"{kinds}\"\nCOPIES, STAND_INS = {copies}, {stand_ins}\n");
     let said = play(library, &globals, include_str!("storm.lua"));
     let lines = |kind: &str| -> Vec<String> {
         said.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix('\t')).map(str::to_owned).collect()

@@ -27,7 +27,10 @@ fn the_view_is_read_from_three_servers_however_many_there_are() {
         let (watched, others) = cost.split_at(WATCHED);
         let most = f64::from(MOST_A_SECOND.min(1100 / every));
         for (read, links) in watched {
-            assert!((most * 0.7..=most).contains(read), "{read} readings a second, {servers} servers, one request in {every} ms");
+            assert!(
+                (most * 0.7..=most).contains(read),
+                "{read} readings a second, {servers} servers, one request in {every} ms"
+            );
             assert_eq!(*links, PROXIES);
         }
         assert!(others.iter().all(|(read, links)| *read == 0.0 && *links <= PROXIES), "{others:?}");
