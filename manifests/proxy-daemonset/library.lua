@@ -255,32 +255,18 @@ end
 end
 do
 local unpack=string.unpack
+local TAIL={"<I1","<I2","<I3","<I4","<I5","<I6","<I7"}
 local MULTIPLIER<const> =0x2545F4914F6CDD1D
-local BLOCK<const> =32
-local WORDS={}
-for size=1,BLOCK do
-WORDS[size]="<".. string.rep("i8",size//8)..(size%8>0 and"I".. size%8 or"")
-end
 function M.hash(key)
-local x=#key
-for at=1,#key,BLOCK do
-local size=#key - at+1
-if size>BLOCK then size=BLOCK end
-local a,b,c,d=unpack(WORDS[size],key,at)
-x=(x~a)*MULTIPLIER
-x=x~(x>>29)
-if size>8 then
-x=(x~b)*MULTIPLIER
+local x,size=#key,#key
+local whole=size - size%8
+for at=1,whole,8 do
+x=(x~unpack("<i8",key,at))*MULTIPLIER
 x=x~(x>>29)
 end
-if size>16 then
-x=(x~c)*MULTIPLIER
+if whole<size then
+x=(x~unpack(TAIL[size - whole],key,whole+1))*MULTIPLIER
 x=x~(x>>29)
-end
-if size>24 then
-x=(x~d)*MULTIPLIER
-x=x~(x>>29)
-end
 end
 x=x*MULTIPLIER
 return x~(x>>32)
@@ -289,9 +275,9 @@ function M.jump(hash,n)
 local bucket=0
 while true do
 hash=hash*2862933555777941757+1
-local next=(bucket+1)*(2147483648.0/((hash>>33)+1))
-if next>=n then return bucket end
-bucket=next//1|0
+local to=(bucket+1)*(2147483648.0/((hash>>33)+1))
+if to>=n then return bucket end
+bucket=to//1|0
 end
 end
 local function rotated(known,size,copies)
@@ -382,7 +368,7 @@ end
 end
 do
 M.READ,M.TOUCH,M.STORE,M.REMOVE,M.UPDATE=1,2,3,4,5
-local match,find,sub,format=string.match,string.find,string.sub,string.format
+local match,find,format=string.match,string.find,string.format
 local CLASS,FLAGS,MODE
 local function define()
 CLASS={
@@ -425,16 +411,8 @@ if not flags or#flags>10 or tonumber(flags)>4294967295 or#ttl>9 then return nil 
 if cmd~=mcp.CMD_SET and#size>5 or cmd==mcp.CMD_CAS and cas==""then return nil end
 local line=format("ms %s %s F%s T%s E%s",r:key(),size,flags,ttl,id)
 local function make(condition)return M.request(line .. condition,r)end
-if cmd==mcp.CMD_APPEND or cmd==mcp.CMD_PREPEND then return make(MODE[cmd])end
-if cmd~=mcp.CMD_SET then return make(cmd==mcp.CMD_CAS and" C".. cas or MODE[cmd]),make end
-local q=make("")
-local free=true
-return q,function(condition)
-if not free or sub(condition,1,2)~=" C"then return make(condition)end
-free=false
-q:flag_add("C",sub(condition,3))
-return q
-end
+local whole=cmd~=mcp.CMD_APPEND and cmd~=mcp.CMD_PREPEND
+return make(cmd==mcp.CMD_CAS and" C".. cas or MODE[cmd]),whole and make
 end
 local function number(r,cmd,id)
 local delta=match(r:raw_line(),"^%S+ +%S+ +(%d+)")
@@ -460,7 +438,7 @@ return r
 end
 end
 do
-local match,find,gmatch=string.match,string.find,string.gmatch
+local match,gmatch=string.match,string.gmatch
 function M.replies()
 local words={}
 for code,word in pairs({OK="STORED",NOT_STORED="NOT_STORED",EXISTS="EXISTS",NOT_FOUND="NOT_FOUND"})do
@@ -468,10 +446,7 @@ words[mcp["MCMC_CODE_".. code]]=mcp.res_mutator_new({t="rescodeset",val=word})
 end
 return{words=words,miss=mcp.res_mutator_new({t="resnull",idx=1})}
 end
-function M.silent(r)
-local line=r:raw_line()
-return find(line,"[yY ]",-1)and match(line,"^%l+ +%S+.* norepl[yY] *$")
-end
+function M.silent(r)return match(r:raw_line(),"^%l+ +%S+.* norepl[yY] *$")end
 local function word(t,r,code)
 t.replies.words[code](t.out,r)
 return t.out
@@ -515,7 +490,6 @@ local code,worth=res:code(),3
 if not res:ok()then worth=1
 elseif code==mcp.MCMC_CODE_NOT_FOUND or code==mcp.MCMC_CODE_NOT_STORED then worth=2 end
 if worth>rank then found,rank=res,worth end
-if rank==3 then break end
 end
 end
 if not found then return M.unreachable(t,r,cmd)end
@@ -542,7 +516,6 @@ local HANDLES<const> =12
 local QUICK<const> =M.TIMEOUT*800000
 local TRIES<const> =3
 local ANY,READ<const> =mcp.WAIT_ANY,M.READ
-local class_of=M.class
 local Copies={}
 M.Copies=Copies
 function M.answered(res)return res and(res:ok()or res:raw_string()~=nil)end
@@ -559,12 +532,8 @@ self.queued,self.last=self.queued+1,ticket
 self.rctx:enqueue(q,ticket)
 end
 function Copies:send(q,x)
-local n=self.used[x]+1
-local ticket=self.H[x][n]
-if not ticket then return nil end
-self.used[x]=n
-self.queued,self.last=self.queued+1,ticket
-self.rctx:enqueue(q,ticket)
+local ticket=self:ticket(x)
+if ticket then self:queue(q,ticket)end
 return ticket
 end
 function Copies:wait()
@@ -615,24 +584,22 @@ return self:retry(q,x,ticket)
 end
 function Copies:hear(q,x)
 if self.asked~=x then return self:ask(q,x)end
+local ticket=self.H[x][1]
 self.asked=nil
 self:wait()
-return self:got(self.H[x][1])or self:retry(q,x,self.H[x][1])
+return self:got(ticket)or self:retry(q,x,ticket)
 end
 function Copies:all(q,list,skip,key,b)
-local rctx,dead,answers=self.rctx,self.dead,{}
+local answers={}
 for i=1,#list do
 local x=list[i]
-if x~=skip and not dead[x]then answers[x]=self:send(q,x)end
+if x~=skip and not self.dead[x]then answers[x]=self:send(q,x)end
 end
 self:wait()
 for i=1,#list do
 local x=list[i]
 local ticket=answers[x]
-if ticket then
-local res=rctx:result(ticket)
-answers[x]=answered(res)and res or self:retry(q,x,ticket)
-end
+if ticket then answers[x]=self:got(ticket)or self:retry(q,x,ticket)end
 if key and x~=skip and not answers[x]then self:owe(x,key,b)end
 end
 return answers
@@ -666,26 +633,25 @@ self:leave(class~=READ)
 return res
 end
 local function answer(t,r,usual)
-local cmd,key,res,asked=r:command(),r:key(),nil,nil
-local class=class_of(r,cmd)
+local cmd,key=r:command(),r:key()
+local class,res,x=M.class(r,cmd),nil,nil
 if usual and class==READ then
-res,asked=usual(t.rctx,r,key)
+res,x=usual(t.rctx,r,key)
 if res then return res end
 end
-t:begin(asked)
+t:begin(x)
 return t:route(r,cmd,key,class)
 end
 function M.copies(pools,commands,name,view,front)
 local fgen=mcp.funcgen_new()
-local fixed={H={},replies=M.replies(),commands=commands,near=front and front.handles(fgen)}
+local fixed={H={},replies=M.replies(),commands=commands,near=front and front.open(fgen)}
 for method,body in pairs(Copies)do fixed[method]=body end
 for x,pool in ipairs(pools)do
 fixed.H[x]={}
 for n=1,HANDLES do fixed.H[x][n]=fgen:new_handle(pool)end
 end
 for field,value in pairs(view)do fixed[field]=value end
-local shared,usual={__index=fixed},not front and commands.usual and commands.usual(fixed)
-local act=front and front.answer or answer
+local shared,usual,act={__index=fixed},commands.usual and commands.usual(fixed),front and front.answer or answer
 fgen:ready({n=name,u=1,f=function(rctx)
 local t=context(rctx,shared)
 return function(r)return act(t,r,usual)end
@@ -1491,10 +1457,10 @@ if id and x~=p and id_at(res)==id and not string.find(res:line()," X")then retur
 end
 end
 local function together(t,q,p,list,key,b,how)
-local looks,cmd,item,after={},nil,nil,nil
+local looks,counts,cmd,item,after={},how.fresh=="number",nil,nil,nil
 if#list>1 then
 local look=M.ask_id(key,b)
-local others=how.fresh=="number"and M.ask_counter(key,b)or look
+local others=counts and M.ask_counter(key,b)or look
 for i=1,#list do
 local x=list[i]
 if t:clean(x)then looks[x]=t:send(x==p and look or others,x)end
@@ -1502,12 +1468,12 @@ end
 end
 cmd=t:send(q,p)
 if how.fresh=="item"then item=t:send(M.ask_item(key,b),p)
-elseif how.fresh=="number"then after=t:send(M.ask_id(key,b),p)end
+elseif counts then after=t:send(M.ask_id(key,b),p)end
 t:wait()
-local seen,takes_tokens={},b~=""or how.fresh=="number"
+local seen={}
 for x,ticket in pairs(looks)do
 seen[x]=t:got(ticket)
-if takes_tokens and x~=p then t:give_back(seen[x],x,key,b)end
+if x~=p and(counts or b~="")then t:give_back(seen[x],x,key,b)end
 end
 if item then
 local res=t:got(item)
@@ -1685,22 +1651,18 @@ end
 local function usual(known)
 local V,orders,H=known.memory,known.orders,known.H
 return function(rctx,r,key)
-if not(V.calm and V.steady)or V.tends>0 or V.kept then return nil end
+if not(V.calm and V.steady)or V.tends>0 or V.kept then return end
 local now=mono()
-if now>=V.early and(now>=V.valid or V.reading==0 and V.due~=V.valid)then
+if now>=V.early and(now>=V.valid or V.due~=V.valid)then
 V.due=V.valid
-return nil
+return
 end
 local list=orders[V.ring.place](key)
-if list.unknown then return nil end
-if#list>1 then
-if V.reads+1>=V.every then return nil end
+if list.unknown or#list>1 and V.reads+1>=V.every then return end
 V.reads=V.reads+1
-end
 local x=list[1]
 local res=rctx:enqueue_and_wait(r,H[x][1])
-if res:hit()then return res end
-return nil,x
+return res:hit()and res,x
 end
 end
 local function touch(t,r,cmd,key,list)
@@ -2004,24 +1966,19 @@ return res
 end
 function M.failover(near,ttl)
 return{
-handles=function(fgen)
-local handles={}
-for _,role in ipairs({"cmd","put","again","drop","last"})do handles[role]=fgen:new_handle(near)end
-return handles
+open=function(fgen)
+local t={}
+for _,use in ipairs({"cmd","put","again","drop","last"})do t[use]=fgen:new_handle(near)end
+return t
 end,
 answer=function(t,r)
 local cmd=r:command()
-local reads=near_can(r,cmd)
-if reads then
-local res=t.rctx:enqueue_and_wait(r,t.near.cmd)
-if value_in(res)then return res end
-reads=res:code()==mcp.MCMC_CODE_END
-end
+local res=near_can(r,cmd)and t.rctx:enqueue_and_wait(r,t.near.cmd)
+if res and value_in(res)then return res end
 t:begin()
 t.client=r
-if reads then return fill(t,r,ttl)end
-if M.class(r,cmd)~=M.READ then return change(t,r)end
-return far(t,r)
+if res and res:code()==mcp.MCMC_CODE_END then return fill(t,r,ttl)end
+return(M.class(r,cmd)==M.READ and far or change)(t,r)
 end,
 }
 end
@@ -2053,7 +2010,7 @@ function mcp_config_routes(made)
 M.count(made)
 local conf=made.conf
 local commands=conf.consistency=="fastest"and M.fastest or M.coherent
-local near=conf.mode=="failover"and M.failover(made.near or mcp.internal_handler,conf.local_cache.ttl)or nil
+local near=conf.mode=="failover"and M.failover(made.near or mcp.internal_handler,conf.local_cache.ttl)
 local route=M.copies(made.pools,commands,conf.mode,M.view(conf),near)
 mcp.attach(mcp.CMD_ANY_STORAGE,route)
 end

@@ -7,7 +7,7 @@
 --   REMOVE   delete, plain md                                                        repeat at will
 --   UPDATE   add replace append prepend cas incr decr ma, ms and md with conditions  decide at one server, once
 M.READ, M.TOUCH, M.STORE, M.REMOVE, M.UPDATE = 1, 2, 3, 4, 5
-local match, find, sub, format = string.match, string.find, string.sub, string.format
+local match, find, format = string.match, string.find, string.format
 
 local CLASS, FLAGS, MODE
 
@@ -62,16 +62,8 @@ local function storage(r, cmd, id)
     if cmd ~= mcp.CMD_SET and #size > 5 or cmd == mcp.CMD_CAS and cas == "" then return nil end
     local line = format("ms %s %s F%s T%s E%s", r:key(), size, flags, ttl, id)
     local function make(condition) return M.request(line .. condition, r) end
-    if cmd == mcp.CMD_APPEND or cmd == mcp.CMD_PREPEND then return make(MODE[cmd]) end
-    if cmd ~= mcp.CMD_SET then return make(cmd == mcp.CMD_CAS and " C" .. cas or MODE[cmd]), make end
-    local q = make("")
-    local free = true -- when copies are written q has been answered, so it can carry the first condition; a new request takes the value again
-    return q, function(condition)
-        if not free or sub(condition, 1, 2) ~= " C" then return make(condition) end
-        free = false
-        q:flag_add("C", sub(condition, 3))
-        return q
-    end
+    local whole = cmd ~= mcp.CMD_APPEND and cmd ~= mcp.CMD_PREPEND
+    return make(cmd == mcp.CMD_CAS and " C" .. cas or MODE[cmd]), whole and make
 end
 
 local function number(r, cmd, id)

@@ -50,22 +50,18 @@ end
 local function usual(known)
     local V, orders, H = known.memory, known.orders, known.H
     return function(rctx, r, key)
-        if not (V.calm and V.steady) or V.tends > 0 or V.kept then return nil end
+        if not (V.calm and V.steady) or V.tends > 0 or V.kept then return end
         local now = mono()
-        if now >= V.early and (now >= V.valid or V.reading == 0 and V.due ~= V.valid) then
+        if now >= V.early and (now >= V.valid or V.due ~= V.valid) then
             V.due = V.valid -- this one reads the view when it is done, the others need not
-            return nil
+            return
         end
         local list = orders[V.ring.place](key)
-        if list.unknown then return nil end
-        if #list > 1 then
-            if V.reads + 1 >= V.every then return nil end -- one that looks at the other copies too
-            V.reads = V.reads + 1
-        end
+        if list.unknown or #list > 1 and V.reads + 1 >= V.every then return end -- one that looks at the other copies too
+        V.reads = V.reads + 1
         local x = list[1]
         local res = rctx:enqueue_and_wait(r, H[x][1])
-        if res:hit() then return res end
-        return nil, x
+        return res:hit() and res, x
     end
 end
 

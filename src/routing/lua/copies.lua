@@ -15,7 +15,6 @@ local HANDLES <const> = 12
 local QUICK <const> = M.TIMEOUT * 800000
 local TRIES <const> = 3
 local ANY, READ <const> = mcp.WAIT_ANY, M.READ
-local class_of = M.class
 
 local Copies = {}
 M.Copies = Copies -- lease.lua, ring.lua, move.lua, marks.lua, repair.lua and version.lua add to it
@@ -42,12 +41,8 @@ end
 
 -- queues q for server x -> a ticket for `got`, or nil if this request has asked x too often
 function Copies:send(q, x)
-    local n = self.used[x] + 1
-    local ticket = self.H[x][n]
-    if not ticket then return nil end
-    self.used[x] = n
-    self.queued, self.last = self.queued + 1, ticket
-    self.rctx:enqueue(q, ticket)
+    local ticket = self:ticket(x)
+    if ticket then self:queue(q, ticket) end
     return ticket
 end
 
@@ -109,27 +104,25 @@ end
 -- the same, where `usual` (coherent.lua) may have asked x already
 function Copies:hear(q, x)
     if self.asked ~= x then return self:ask(q, x) end
+    local ticket = self.H[x][1]
     self.asked = nil
     self:wait()
-    return self:got(self.H[x][1]) or self:retry(q, x, self.H[x][1])
+    return self:got(ticket) or self:retry(q, x, ticket)
 end
 
 -- asks all servers of `list` but `skip` at once -> answers by server. key, b: given when q changes that key, so that who
 -- does not answer is owed it.
 function Copies:all(q, list, skip, key, b)
-    local rctx, dead, answers = self.rctx, self.dead, {}
+    local answers = {}
     for i = 1, #list do
         local x = list[i]
-        if x ~= skip and not dead[x] then answers[x] = self:send(q, x) end
+        if x ~= skip and not self.dead[x] then answers[x] = self:send(q, x) end
     end
     self:wait()
     for i = 1, #list do
         local x = list[i]
         local ticket = answers[x]
-        if ticket then
-            local res = rctx:result(ticket)
-            answers[x] = answered(res) and res or self:retry(q, x, ticket)
-        end
+        if ticket then answers[x] = self:got(ticket) or self:retry(q, x, ticket) end
         if key and x ~= skip and not answers[x] then self:owe(x, key, b) end
     end
     return answers
@@ -174,13 +167,13 @@ end
 
 -- a request without anything in front of the servers
 local function answer(t, r, usual)
-    local cmd, key, res, asked = r:command(), r:key(), nil, nil
-    local class = class_of(r, cmd)
+    local cmd, key = r:command(), r:key()
+    local class, res, x = M.class(r, cmd), nil, nil
     if usual and class == READ then
-        res, asked = usual(t.rctx, r, key)
+        res, x = usual(t.rctx, r, key)
         if res then return res end
     end
-    t:begin(asked)
+    t:begin(x)
     return t:route(r, cmd, key, class)
 end
 
@@ -188,15 +181,14 @@ end
 -- view: of lease.lua; front: of failover.lua, or nil. Called once a reload.
 function M.copies(pools, commands, name, view, front)
     local fgen = mcp.funcgen_new()
-    local fixed = { H = {}, replies = M.replies(), commands = commands, near = front and front.handles(fgen) }
+    local fixed = { H = {}, replies = M.replies(), commands = commands, near = front and front.open(fgen) }
     for method, body in pairs(Copies) do fixed[method] = body end
     for x, pool in ipairs(pools) do
         fixed.H[x] = {}
         for n = 1, HANDLES do fixed.H[x][n] = fgen:new_handle(pool) end
     end
     for field, value in pairs(view) do fixed[field] = value end
-    local shared, usual = { __index = fixed }, not front and commands.usual and commands.usual(fixed)
-    local act = front and front.answer or answer
+    local shared, usual, act = { __index = fixed }, commands.usual and commands.usual(fixed), front and front.answer or answer
     fgen:ready({ n = name, u = 1, f = function(rctx)
         local t = context(rctx, shared)
         return function(r) return act(t, r, usual) end

@@ -53,24 +53,19 @@ end
 -- near: a pool, or mcp.internal_handler (the proxy's own memory); ttl: seconds -> what stands in front of a route (copies.lua)
 function M.failover(near, ttl)
     return {
-        handles = function(fgen)
-            local handles = {}
-            for _, role in ipairs({ "cmd", "put", "again", "drop", "last" }) do handles[role] = fgen:new_handle(near) end
-            return handles
+        open = function(fgen)
+            local t = {}
+            for _, use in ipairs({ "cmd", "put", "again", "drop", "last" }) do t[use] = fgen:new_handle(near) end
+            return t
         end,
         answer = function(t, r)
             local cmd = r:command()
-            local reads = near_can(r, cmd)
-            if reads then
-                local res = t.rctx:enqueue_and_wait(r, t.near.cmd)
-                if value_in(res) then return res end
-                reads = res:code() == mcp.MCMC_CODE_END -- a miss, nothing wrong with the request
-            end
+            local res = near_can(r, cmd) and t.rctx:enqueue_and_wait(r, t.near.cmd)
+            if res and value_in(res) then return res end
             t:begin()
             t.client = r
-            if reads then return fill(t, r, ttl) end
-            if M.class(r, cmd) ~= M.READ then return change(t, r) end
-            return far(t, r)
+            if res and res:code() == mcp.MCMC_CODE_END then return fill(t, r, ttl) end -- a miss, nothing wrong with the request
+            return (M.class(r, cmd) == M.READ and far or change)(t, r)
         end,
     }
 end

@@ -34,7 +34,7 @@ function mcp_config_routes(made)
     M.count(made)
     local conf = made.conf
     local commands = conf.consistency == "fastest" and M.fastest or M.coherent
-    local near = conf.mode == "failover" and M.failover(made.near or mcp.internal_handler, conf.local_cache.ttl) or nil
+    local near = conf.mode == "failover" and M.failover(made.near or mcp.internal_handler, conf.local_cache.ttl)
     local route = M.copies(made.pools, commands, conf.mode, M.view(conf), near)
     mcp.attach(mcp.CMD_ANY_STORAGE, route)
 end

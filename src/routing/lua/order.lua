@@ -1,34 +1,20 @@
 -- Key order: which servers hold a key's copies, the authority first. Pure; every proxy and the injector's `locate`
 -- must agree on it to the bit, so a change here is a change of ring. Does not know which servers are alive.
 local unpack = string.unpack
+local TAIL = { "<I1", "<I2", "<I3", "<I4", "<I5", "<I6", "<I7" }
 local MULTIPLIER <const> = 0x2545F4914F6CDD1D -- of xorshift64*: odd, well-mixed bits
-local BLOCK <const> = 32 -- bytes that are taken apart at once
-local WORDS = {} -- by number of bytes, up to a block: as little-endian words of eight, and what is left over
-for size = 1, BLOCK do
-    WORDS[size] = "<" .. string.rep("i8", size // 8) .. (size % 8 > 0 and "I" .. size % 8 or "")
-end
 
 -- 64 bits from a key: eight bytes at a time, little-endian; wraps around like unsigned arithmetic
 function M.hash(key)
-    local x = #key
-    for at = 1, #key, BLOCK do
-        local size = #key - at + 1
-        if size > BLOCK then size = BLOCK end
-        local a, b, c, d = unpack(WORDS[size], key, at)
-        x = (x ~ a) * MULTIPLIER
+    local x, size = #key, #key
+    local whole = size - size % 8
+    for at = 1, whole, 8 do
+        x = (x ~ unpack("<i8", key, at)) * MULTIPLIER
         x = x ~ (x >> 29)
-        if size > 8 then
-            x = (x ~ b) * MULTIPLIER
-            x = x ~ (x >> 29)
-        end
-        if size > 16 then
-            x = (x ~ c) * MULTIPLIER
-            x = x ~ (x >> 29)
-        end
-        if size > 24 then
-            x = (x ~ d) * MULTIPLIER
-            x = x ~ (x >> 29)
-        end
+    end
+    if whole < size then
+        x = (x ~ unpack(TAIL[size - whole], key, whole + 1)) * MULTIPLIER
+        x = x ~ (x >> 29)
     end
     x = x * MULTIPLIER
     return x ~ (x >> 32)
@@ -39,9 +25,9 @@ function M.jump(hash, n)
     local bucket = 0
     while true do
         hash = hash * 2862933555777941757 + 1
-        local next = (bucket + 1) * (2147483648.0 / ((hash >> 33) + 1))
-        if next >= n then return bucket end
-        bucket = next // 1 | 0 -- rounded down, an integer: this runs for every request
+        local to = (bucket + 1) * (2147483648.0 / ((hash >> 33) + 1))
+        if to >= n then return bucket end
+        bucket = to // 1 | 0 -- rounded down, an integer: this runs for every request
     end
 end
 

@@ -1,5 +1,5 @@
 -- What the client reads when it is not simply a server's answer: misses, words for numbers, silence. Worker VM.
-local match, find, gmatch = string.match, string.find, string.gmatch
+local match, gmatch = string.match, string.gmatch
 
 -- responses that a route can give without asking a server. Made once a reload.
 function M.replies()
@@ -12,10 +12,7 @@ end
 
 -- memcached keeps quiet about errors after `noreply`; the proxy would send them, and the client's replies would shift.
 -- (the proxy writes the last letter large when it has sent the request to a server)
-function M.silent(r)
-    local line = r:raw_line()
-    return find(line, "[yY ]", -1) and match(line, "^%l+ +%S+.* norepl[yY] *$")
-end
+function M.silent(r) return match(r:raw_line(), "^%l+ +%S+.* norepl[yY] *$") end
 
 -- t: the request's context (copies.lua): `out` an empty response, `replies` from above, `client` the client's request where
 -- r may be another (failover.lua)
@@ -73,7 +70,6 @@ function M.best(t, r, cmd, answers, list, form)
             if not res:ok() then worth = 1
             elseif code == mcp.MCMC_CODE_NOT_FOUND or code == mcp.MCMC_CODE_NOT_STORED then worth = 2 end
             if worth > rank then found, rank = res, worth end
-            if rank == 3 then break end
         end
     end
     if not found then return M.unreachable(t, r, cmd) end

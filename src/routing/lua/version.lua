@@ -31,10 +31,10 @@ end
 -- sends the command to authority p, and the looks around it, in one go. No mg behind a command that counts: if its answer
 -- is a CLIENT_ERROR, that of the mg is lost with the connection, and the token that it took from a client too.
 local function together(t, q, p, list, key, b, how)
-    local looks, cmd, item, after = {}, nil, nil, nil
+    local looks, counts, cmd, item, after = {}, how.fresh == "number", nil, nil, nil
     if #list > 1 then
         local look = M.ask_id(key, b) -- one for all: a request takes some kilobytes
-        local others = how.fresh == "number" and M.ask_counter(key, b) or look
+        local others = counts and M.ask_counter(key, b) or look
         for i = 1, #list do
             local x = list[i]
             if t:clean(x) then looks[x] = t:send(x == p and look or others, x) end
@@ -42,12 +42,12 @@ local function together(t, q, p, list, key, b, how)
     end
     cmd = t:send(q, p)
     if how.fresh == "item" then item = t:send(M.ask_item(key, b), p)
-    elseif how.fresh == "number" then after = t:send(M.ask_id(key, b), p) end
+    elseif counts then after = t:send(M.ask_id(key, b), p) end
     t:wait()
-    local seen, takes_tokens = {}, b ~= "" or how.fresh == "number" -- `me` takes none
+    local seen = {}
     for x, ticket in pairs(looks) do
         seen[x] = t:got(ticket)
-        if takes_tokens and x ~= p then t:give_back(seen[x], x, key, b) end
+        if x ~= p and (counts or b ~= "") then t:give_back(seen[x], x, key, b) end -- `me` takes no token
     end
     if item then
         local res = t:got(item)
