@@ -97,8 +97,9 @@ fn need(order: &Order, servers: &[Seen], target: usize) -> Need {
 /// What a server needs that is the only one of its keys. It is marked only where stand-ins serve its keys meanwhile.
 fn alone(this: Seen) -> Need {
     match this.held {
-        // Whatever it was owed, it holds nothing old: that is said now, so that nobody takes it for emptied later.
-        Held::Emptied => Need::Declaration,
+        // Whatever it was owed, it holds nothing old.
+        Held::Emptied if this.owed || this.unsure => Need::Declaration,
+        Held::Emptied => Need::Nothing,
         _ if this.is_left() => {
             Need::Patience("it holds old values, and who knew which is gone: delete its pod, so that it starts empty")
         }
@@ -156,8 +157,7 @@ mod tests {
 
     #[test]
     fn one_copy_is_whole_as_it_is() {
-        assert_eq!(first(1, &[WHOLE, WHOLE]), Need::Nothing);
-        assert_eq!(first(1, &[EMPTIED, WHOLE]), Need::Declaration, "so that it counts as emptied only once");
+        assert_eq!(first(1, &[EMPTIED, WHOLE]), Need::Nothing);
         assert_eq!(first(1, &[DOWN, WHOLE]), Need::Patience("it does not answer"));
     }
 

@@ -106,7 +106,9 @@ impl Care {
     pub async fn act(&mut self, needs: &[Need], go_on: &(dyn Fn() -> bool + Sync)) -> anyhow::Result<()> {
         self.mark(needs).await?;
         for (server, need) in needs.iter().enumerate() {
-            if *need == Need::Declaration && go_on() {
+            // One that needs nothing though it was emptied is declared too: it must not count as emptied again later.
+            let emptied = *need == Need::Nothing && self.servers[server].held == Held::Emptied;
+            if (*need == Need::Declaration || emptied) && go_on() {
                 let mut connection = open(&self.shape.addresses[server]).await?;
                 refill::declare(&mut connection).await?;
                 self.unmark(server).await?;
