@@ -54,7 +54,8 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes a file into the folder and returns its path. Missing parent folders are made.
+    /// Writes a file into the folder and returns its path. Missing parent folders are made. Who reads meanwhile sees what was
+    /// there before, or all of it: two injectors that start at once share a kubeconfig.
     ///
     /// # Errors
     /// When the file cannot be written; the message names it.
@@ -63,7 +64,10 @@ impl RunFolder {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(|| format!("make the folder {}", parent.display()))?;
         }
-        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let new = path.with_file_name(format!(".{}.new", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&new, content).with_context(|| format!("write {}", new.display()))?;
+        fs::rename(&new, &path).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
     }
 }
@@ -91,5 +95,26 @@ fn remove_leftovers(run: &Path) {
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_reads_a_file_that_is_written_again_sees_all_of_it() {
+        let folder = RunFolder::new("written-again").unwrap();
+        let path = folder.write("file", vec![b'x'; 1 << 20]).unwrap();
+        thread::scope(|scope| {
+            let writer =
+                scope.spawn(|| (0..200).for_each(|_| drop(folder.write("file", vec![b'x'; 1 << 20]).unwrap())));
+            while !writer.is_finished() {
+                assert_eq!(fs::read(&path).unwrap().len(), 1 << 20);
+            }
+        });
     }
 }

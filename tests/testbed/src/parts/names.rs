@@ -2,11 +2,10 @@
 //! compiling and preloading names.c; the servers are the caller's.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::preload;
 use crate::folder::RunFolder;
@@ -52,8 +51,7 @@ impl Names {
     }
 
     fn write(&self, lines: impl Iterator<Item = String>) -> Result<()> {
-        let new = self.0.write("names.new", lines.collect::<String>())?;
-        fs::rename(new, self.0.path().join(FILE)).context("move the names in place")
+        self.0.write(FILE, lines.collect::<String>()).map(drop)
     }
 
     /// A program that runs `binary`, which knows these names, with the arguments that it is given.

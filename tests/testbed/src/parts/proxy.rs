@@ -1,7 +1,6 @@
 //! One memcached proxy as a process, given a library and a configuration as text. Owns its two files and its port. Writes
 //! no configuration itself, and knows no pod: [`super::kubelet`] runs a proxy as the injector wrote it.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -120,9 +119,7 @@ impl Proxy {
     /// # Errors
     /// When the file cannot be written.
     pub fn configure(&self, config: &str) -> Result<()> {
-        let new = self.folder.write("config.lua.new", config)?;
-        let path = self.folder.path().join(CONFIG);
-        fs::rename(&new, &path).with_context(|| format!("move {} in place", path.display()))
+        self.folder.write(CONFIG, config).map(drop)
     }
 
     /// Waits until its log holds `text`, and returns that line.
