@@ -49,19 +49,24 @@ pub(crate) fn measure() -> Result<Cost> {
 impl Cost {
     /// The part of a core that the proxies' readings take, alone on their way.
     pub(crate) fn core(&self) -> f64 {
-        self.alone.as_secs_f64() * READINGS * f64::from(PROXIES)
+        cores(self.alone)
     }
 
     pub(crate) fn render(&self, style: Style) -> String {
         let head = format!("{PROXIES} proxies, {READINGS:.1} readings of the view a second each");
         let mut table = Table::new(&[&head, "us/reading", "% of a core"]);
         for (what, cost) in [("alone on its way", self.alone), ("in one packet with another request", self.together)] {
-            let core = cost.as_secs_f64() * READINGS * f64::from(PROXIES) * 100.0;
+            let core = cores(cost) * 100.0;
             let time = format!("{:.1}", cost.as_secs_f64() * 1e6);
             table.row(vec![what.into(), time.into(), format!("{core:.1}").into()]);
         }
         format!("{}memory of a connection: {:.1} kB\n", table.render(style), self.connection)
     }
+}
+
+/// What the proxies' readings take of a server's cores when each costs so much.
+fn cores(cost: Duration) -> f64 {
+    cost.as_secs_f64() * READINGS * f64::from(PROXIES)
 }
 
 fn open(server: &Server) -> Result<TcpStream> {

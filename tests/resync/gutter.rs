@@ -1,8 +1,6 @@
 //! One copy of each key and a stand-in: a proxy that ends, or falls silent, while a server is away leaves its mark on it, and
 //! with it what it alone knew. Nobody can repair the server then, but one that came back empty has nothing to repair.
 
-use std::time::Instant;
-
 use memcached_injector::resync::Need;
 use testbed::client::Client;
 use testbed::wait::{Look, until};
@@ -31,18 +29,7 @@ fn is_distrusted(lab: &Lab) -> bool {
 
 /// Only the one that was away: another that a busy machine has slowed down for a moment may be where it was.
 fn until_trusted(lab: &Lab) {
-    run(async {
-        let mut care = lab.care();
-        let start = Instant::now();
-        loop {
-            let needs = lab.needs(&mut care).await;
-            if needs[AWAY] == Need::Nothing {
-                return;
-            }
-            assert!(start.elapsed() < BOUND, "{needs:?}");
-            care.act(&needs, &|| true).await.unwrap();
-        }
-    });
+    run(lab.until(&mut lab.care(), |needs| needs[AWAY] == Need::Nothing));
 }
 
 #[test]
@@ -86,18 +73,8 @@ fn a_server_with_old_values_that_nobody_knows_is_not_trusted_until_it_starts_emp
     let frozen = lab.bed.servers()[AWAY].freeze().unwrap();
     write_all(&mut gone);
     frozen.thaw();
-    run(async {
-        let mut care = lab.care();
-        let start = Instant::now();
-        loop {
-            let needs = lab.needs(&mut care).await;
-            care.act(&needs, &|| true).await.unwrap();
-            if matches!(needs[AWAY], Need::Patience(why) if why.contains("delete its pod")) {
-                break;
-            }
-            assert!(start.elapsed() < BOUND, "{needs:?}");
-        }
-    });
+    let says_what_to_do = |need: &Need| matches!(need, Need::Patience(why) if why.contains("delete its pod"));
+    run(lab.until(&mut lab.care(), |needs| says_what_to_do(&needs[AWAY])));
     assert!(is_distrusted(&lab));
     for key in keys() {
         assert_ne!(other.get(&key).unwrap().map(|item| item.value), Some(b"old".to_vec()), "{key}");

@@ -88,10 +88,15 @@ impl Lab {
 
     /// Rounds of a leader until every server is whole.
     pub(crate) async fn until_whole(&self, care: &mut Care) {
+        self.until(care, |needs| needs.iter().all(|need| *need == Need::Nothing)).await;
+    }
+
+    /// Rounds of a leader until it has found what is waited for.
+    pub(crate) async fn until(&self, care: &mut Care, mut done: impl FnMut(&[Need]) -> bool) {
         let start = Instant::now();
         loop {
             let needs = self.needs(care).await;
-            if needs.iter().all(|need| *need == Need::Nothing) {
+            if done(&needs) {
                 return;
             }
             assert!(start.elapsed() < BOUND, "{:?} {needs:?}", self.layout);

@@ -259,16 +259,14 @@ fn more_than_a_proxy_remembers_is_compared_for_it_and_then_done() {
             assert!(proxy.set(key, b"new", 3, 0).unwrap());
         }
         frozen.thaw();
-        let start = std::time::Instant::now();
-        // It goes on, and looks at the view all the time.
-        while lab.needs(&mut care).await.iter().any(|need| *need != Need::Nothing) || !lab.bed.marks().is_empty() {
-            assert!(start.elapsed() < BOUND, "{}", lab.bed.marks().join(" "));
-            let needs = lab.needs(&mut care).await;
-            care.act(&needs, &|| true).await.unwrap();
+        lab.until(&mut care, |needs| {
+            // It goes on, and looks at the view all the time.
             for key in &keys[..100] {
                 assert_eq!(proxy.get(key).unwrap().unwrap().value, b"new");
             }
-        }
+            needs.iter().all(|need| *need == Need::Nothing) && lab.bed.marks().is_empty()
+        })
+        .await;
         assert_eq!(lab.assert_equal(&keys).await, keys.len());
         lab.assert_unmarked().await;
     });

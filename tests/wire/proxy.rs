@@ -223,9 +223,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts one and waits until it listens.
     pub(crate) fn start(config: &str) -> Proxy {
-        let mut process = Proxy::spawn(config);
-        let port = process.port();
-        Proxy { process, port }
+        Proxy::start_program(&program(), config)
     }
 
     /// Starts one of this program.

@@ -190,13 +190,15 @@ impl Care {
     }
 
     async fn unmark(&mut self, server: usize) -> anyhow::Result<()> {
-        let name = self.shape.names[server];
-        match self.servers[server].unsure {
-            // Its stand-in may have its keys for a while, so proxies take what is left of the mark away, when that is over.
-            true if self.is_alone() => board::trust(&mut self.connections, &self.shape, name).await,
-            true => board::clear(&mut self.connections, &self.shape, name).await,
-            false => Ok(()),
+        if !self.servers[server].unsure {
+            return Ok(());
         }
+        let name = self.shape.names[server];
+        if self.is_alone() {
+            // Its stand-in may have its keys for a while, so proxies take what is left of the mark away, when that is over.
+            return board::trust(&mut self.connections, &self.shape, name).await;
+        }
+        board::clear(&mut self.connections, &self.shape, name).await
     }
 
     /// Whether each server is the only one of its keys. It is marked then only where there are stand-ins.

@@ -203,7 +203,7 @@ impl Driver<'_> {
         tokio::time::sleep(TURNED).await;
         let board = Board::read(&mut self.servers, &self.watched).await?;
         self.all_turned(&board, both).await?;
-        let mut sweep = Sweep::new((&from, &to), &self.gone, &self.names, &self.watched);
+        let sweep = Sweep { from: &from, to: &to, gone: &self.gone, names: &self.names, watched: &self.watched };
         let swept = sweep.pass(&mut self.servers).await?;
         if swept.moved > 0 || swept.left > 0 && swept.silent.is_empty() {
             return Ok(Step::Swept { moved: swept.moved, left: swept.left });

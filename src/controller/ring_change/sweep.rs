@@ -21,13 +21,11 @@ const BYTES: usize = 2 << 20;
 
 /// From where to where.
 pub(super) struct Sweep<'a> {
-    from: &'a Placement,
-    to: &'a Placement,
-    gone: &'a BTreeSet<usize>,
-    names: &'a [Name],
-    watched: &'a [usize],
-    /// Keys that are moved at a time: a busy machine gets fewer done while their locks count.
-    size: usize,
+    pub(super) from: &'a Placement,
+    pub(super) to: &'a Placement,
+    pub(super) gone: &'a BTreeSet<usize>,
+    pub(super) names: &'a [Name],
+    pub(super) watched: &'a [usize],
 }
 
 /// What a pass came to.
@@ -77,20 +75,11 @@ struct Item {
     value: Vec<u8>,
 }
 
-impl<'a> Sweep<'a> {
-    /// Nothing of it is done yet. Servers that are `gone` are not asked; marks stand on those that are `watched`.
-    pub(super) fn new(
-        (from, to): (&'a Placement, &'a Placement),
-        gone: &'a BTreeSet<usize>,
-        names: &'a [Name],
-        watched: &'a [usize],
-    ) -> Sweep<'a> {
-        Sweep { from, to, gone, names, watched, size: MOST }
-    }
-
+impl Sweep<'_> {
     /// Goes over all servers of the ring before once.
-    pub(super) async fn pass(&mut self, servers: &mut Servers) -> Result<Swept, Held> {
-        let mut swept = Swept::default();
+    pub(super) async fn pass(&self, servers: &mut Servers) -> Result<Swept, Held> {
+        // A busy machine gets fewer keys done while their locks count.
+        let (mut swept, mut size) = (Swept::default(), MOST);
         for server in self.from.all().into_iter().filter(|server| !self.gone.contains(server)) {
             let Ok(keys) = self.list(servers.address(server), server).await else {
                 swept.silent.insert(server);
@@ -104,16 +93,16 @@ impl<'a> Sweep<'a> {
                 let dirty = (0..self.names.len())
                     .filter(|x| marked.contains(&self.names[*x]) || self.gone.contains(x))
                     .collect();
-                let group = &keys[at..keys.len().min(at + self.size)];
+                let group = &keys[at..keys.len().min(at + size)];
                 let pace = self.group(servers, group, server, &dirty, &mut swept).await;
                 // Again with fewer, and not in the next pass, which would come here with as many.
                 if pace == Pace::TooLate && group.len() > 1 {
-                    self.size = group.len() / 2;
+                    size = group.len() / 2;
                     continue;
                 }
                 swept.left += usize::from(pace == Pace::TooLate);
                 at += group.len();
-                self.size = if pace == Pace::Fine { (self.size * 2).min(MOST) } else { (self.size / 2).max(1) };
+                size = if pace == Pace::Fine { (size * 2).min(MOST) } else { (size / 2).max(1) };
             }
         }
         Ok(swept)
