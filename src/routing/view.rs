@@ -85,6 +85,14 @@ impl fmt::Display for View {
 }
 
 impl Mark {
+    /// Whether it stands beside that of owner [`ALL`] on a server that was emptied: `e` and the milliseconds since 1970,
+    /// hexadecimal, which are longer than a proxy's name.
+    pub fn tells_when_emptied(&self) -> bool {
+        self.owner
+            .strip_prefix('e')
+            .is_some_and(|time| time.len() > 8 && time.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
+
     fn parse(word: &str) -> Option<Mark> {
         let state = match word.get(..1)? {
             "d" => State::Dirty,

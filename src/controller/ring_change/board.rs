@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::servers::Servers;
 use super::{Held, Proxy};
-use crate::routing::view::{self, Mark, State, VIEW, View};
+use crate::routing::view::{self, ALL, Mark, State, VIEW, View};
 use crate::topology::change::InForce;
 
 /// Proxies say under this key and their name what they know: `<servers known> <epoch of the ring in force there>`.
@@ -61,10 +61,22 @@ impl Board {
         rings.max_by_key(|ring| ring.epoch)
     }
 
-    /// Servers that some proxy does not trust, by their names in the view.
+    /// Servers that proxies do not read, by their names in the view.
     pub(super) fn dirty(&self) -> BTreeSet<view::Name> {
-        let marks = self.members.iter().flat_map(|member| &member.view.marks);
-        marks.filter(|mark| mark.state == State::Dirty).map(|mark: &Mark| mark.server).collect()
+        self.marks().filter(|mark| mark.state == State::Dirty).map(|mark| mark.server).collect()
+    }
+
+    /// Those of them that missed writes. One that was merely emptied need not be waited for: it holds nothing old.
+    pub(super) fn stale(&self) -> BTreeSet<view::Name> {
+        let emptied: BTreeSet<_> =
+            self.marks().filter(|mark| mark.tells_when_emptied()).map(|mark| mark.server).collect();
+        let missed =
+            |mark: &&Mark| mark.state == State::Dirty && (mark.owner != ALL || !emptied.contains(&mark.server));
+        self.marks().filter(missed).map(|mark| mark.server).collect()
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        self.members.iter().flat_map(|member| &member.view.marks)
     }
 
     /// Writes the ring to every member that answers and has an older one, its marks kept.

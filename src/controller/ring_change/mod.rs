@@ -226,14 +226,14 @@ impl Driver<'_> {
 
     /// Servers of a ring that are marked, but those that are gone.
     fn marked(&self, board: &Board, ring: &Placement) -> Vec<String> {
-        let dirty = board.dirty();
+        let dirty = board.stale();
         let marked =
             ring.all().into_iter().filter(|server| !self.gone.contains(server) && dirty.contains(&self.names[*server]));
         marked.map(|server| self.servers.address(server).to_owned()).collect()
     }
 
     fn none_marked(&self, board: &Board) -> Result<(), Held> {
-        let dirty = board.dirty();
+        let dirty = board.stale();
         let marked = self.names.iter().zip(self.change.known.concat()).filter(|(name, _)| dirty.contains(name));
         some(marked.map(|(_, address)| address), Held::Marked)
     }
