@@ -1,9 +1,10 @@
 -- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.
 local M={}
-M.TIMEOUT=0.15
-M.LEASE,M.GRACE,M.DELTA=65,25,40
+M.TIMEOUT=0.14
+M.LEASE,M.GRACE,M.HEAD,M.DELTA=65,25,15,40
+M.FORCE=M.LEASE+M.GRACE+M.HEAD
+M.QUIET=60000
 M.STAND_IN=10
-M.FORCE=M.LEASE+M.GRACE
 M.TOO_OLD="memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"
 memcached_proxy=memcached_proxy or{}
 do
@@ -417,7 +418,8 @@ end
 local function number(r,cmd,id)
 local delta=match(r:raw_line(),"^%S+ +%S+ +(%d+)")
 if not delta or#delta>19 then return nil end
-return M.request(format("ma %s D%s M%s v t E%s",r:key(),delta,cmd==mcp.CMD_INCR and"I"or"D",id))
+local up=cmd==mcp.CMD_INCR
+return M.request(format("ma %s D%s M%s v t E%s",r:key(),delta,up and"I"or"D",id)),up and math.tointeger(tonumber(delta))
 end
 function M.translate(r,cmd)
 local id=M.new_id()
@@ -425,8 +427,8 @@ if MODE[cmd]then
 local q,make=storage(r,cmd,id)
 if q then return q,id,"word",make or nil end
 elseif cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR then
-local q=number(r,cmd,id)
-if q then return q,id,"number"end
+local q,delta=number(r,cmd,id)
+if q then return q,id,"number",nil,delta end
 elseif cmd==mcp.CMD_MS or cmd==mcp.CMD_MA and not r:has_flag("c")or cmd==mcp.CMD_MG and r:has_flag("N")
 or cmd==mcp.CMD_MD and r:has_flag("I")then
 local plain=cmd==mcp.CMD_MS and M.class(r,cmd)==M.STORE
@@ -495,9 +497,9 @@ end
 if not found then return M.unreachable(t,r,cmd)end
 return M.answer(t,r,found,form)
 end
-function M.done(t,r,res,form,id)
+function M.done(t,r,value,form,id)
 if form=="word"or M.silent(r)then return word(t,r,mcp.MCMC_CODE_OK)end
-local value=match(res:raw_string(),"\r\n(.*)\r\n$")or""
+if not value and(form=="number"or r:has_flag("v"))then return M.unknown(t,r)end
 if form=="number"then return match(value,"%d+").."\r\n"end
 local flags,wanted="",false
 for flag in gmatch(match(r:raw_line(),"^%S+ +%S+(.*)")," (%a%S*)")do
@@ -512,7 +514,7 @@ return"HD".. flags .."\r\n"
 end
 end
 do
-local HANDLES<const> =12
+local HANDLES<const> =16
 local QUICK<const> =M.TIMEOUT*800000
 local TRIES<const> =3
 local ANY,READ<const> =mcp.WAIT_ANY,M.READ
@@ -624,7 +626,7 @@ local used=self.used
 self.spent,self.said,self.asked=false,false,asked
 for x=1,#used do used[x]=0 end
 if asked then used[asked]=1 end
-if self.hurt then self.dead,self.tries,self.hurt,self.missed={},{},nil,nil end
+if self.hurt then self.dead,self.tries,self.hurt,self.missed,self.doubtful={},{},nil,nil,nil end
 end
 function Copies:route(r,cmd,key,class)
 self:enter()
@@ -634,12 +636,13 @@ return res
 end
 local function answer(t,r,usual)
 local cmd,key=r:command(),r:key()
-local class,res,x=M.class(r,cmd),nil,nil
+local class,res,x,late=M.class(r,cmd),nil,nil,nil
 if usual and class==READ then
-res,x=usual(t.rctx,r,key)
+res,x,late=usual(t.rctx,r,key)
 if res then return res end
 end
 t:begin(x)
+if late then t.asked=nil end
 return t:route(r,cmd,key,class)
 end
 function M.copies(pools,commands,name,view,front)
@@ -663,29 +666,29 @@ do
 local match,gmatch,format=string.match,string.gmatch,string.format
 M.VIEW="__mcp:v"
 M.WHOLE="__mcp:w"
+M.EMPTIED="^e(%x%x%x%x%x%x%x%x%x+)$"
+function M.hollow(time)return 1+time/1e15 end
+M.NOTED="__mcp:h"
+M.PASSED="__mcp:n:"
 M.REGISTER="__mcp:p:"
 function M.ring(epoch,S,R,oS,oR)
 return{epoch=epoch,S=S,R=R,oS=oS,oR=oR,place=S<<16|R,before=oS>0 and oS<<16|oR or nil}
 end
 function M.ring_text(ring)return format("%d %d %d %d %d",ring.epoch,ring.S,ring.R,ring.oS,ring.oR)end
 function M.parse_view(text)
-local view,at={marks={}},{}
+local view,all,last={marks={}},{},{}
 local epoch,S,R,oS,oR=match(text,"^(%d+) (%d+) (%d+) (%d+) (%d+)")
 if epoch then
 local int=math.tointeger
 view.ring=M.ring(int(epoch),int(S),int(R),int(oS),int(oR))
 end
 for state,server,owner in gmatch(text," ([dr])(%d+%-%d+)%.(%w+)")do
-local name=server ..".".. owner
-local mark=at[name]
-if mark then
-view.repeated=true
-if state=="d"then mark.state="d"end
-else
-mark={server=server,owner=owner,state=state}
-at[name]=mark
-view.marks[#view.marks+1]=mark
+local mark={server=server,owner=owner,state=state}
+all[#all+1],last[server ..".".. owner]=mark,mark
 end
+for _,mark in ipairs(all)do
+if last[mark.server ..".".. mark.owner]==mark then view.marks[#view.marks+1]=mark
+else view.repeated=true end
 end
 return view
 end
@@ -698,7 +701,7 @@ function M.mark_text(mark)return mark.state .. mark.server ..".".. mark.owner en
 end
 do
 local state=memcached_proxy
-local format=string.format
+local match,format=string.match,string.format
 local mono=mcp.time_mono_millis
 local FORCE<const> =M.FORCE
 local EARLY<const> =0.65
@@ -707,15 +710,15 @@ local TELL<const>,TOLD<const> =3000,10
 local Copies=M.Copies
 local function memory()
 if not state.view then
-state.view={valid=0,early=0,force=0,tell=0,calm=true,reading=0,servers={},cas={},
+state.view={valid=0,early=0,tell=0,calm=true,reading=0,servers={},known={},losses=0,
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
-reads=0,every=1,later={},tends=0}
+reads=0,every=1,gap=0,later={},tends=0}
 state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
 end
 return state.view
 end
 local function record(V,name)
-V.servers[name]=V.servers[name]or{name=name,dirty=false,was=false,rank=0,owed={},owing=0,force=0}
+V.servers[name]=V.servers[name]or{name=name,bad=0,was=0,rank=0,turns=0,owed={},owing=0,force=0,till=0}
 return V.servers[name]
 end
 local function watched(replicas)
@@ -745,32 +748,38 @@ V.valid,V.tell=0,0
 return M.relief({memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders,
 several=conf.mode=="replicated"},conf,record)
 end
-function Copies:change(rec,dirty)
+function Copies:change(rec,bad)
 local V=self.memory
-if mono()>=V.force then
-for _,other in pairs(V.servers)do other.was=other.dirty end
+if mono()>=rec.till then rec.was=rec.bad end
+rec.till=math.max(rec.till,mono()+FORCE+(bad<rec.bad and M.LEASE or 0))
+rec.bad,rec.turns,V.calm=bad,rec.turns+1,false
 end
-rec.dirty,V.calm,V.force=dirty,false,mono()+FORCE
-end
+local function is_mine(V,mark)return string.sub(mark.owner,1,#V.me)==V.me end
+local function named(mark)return mark.server ..".".. mark.owner end
 local function mine(V)
 local marks={}
 for name,rec in pairs(V.servers)do
-if rec.lost then marks[name]=rec.ready and"r"or"d"end
+if rec.lost then
+local mark={server=name,owner=rec.owner,state=rec.ready and"r"or"d"}
+marks[named(mark)]=mark
+end
+for _,mark in ipairs(rec.all or{})do marks[named(mark)]=mark end
 end
 return marks
 end
 local function corrected(V,view,known)
 local want,marks,differs=mine(V),{},view.repeated or not view.ring or view.ring.epoch<(V.next or V.ring).epoch
 for _,mark in ipairs(view.ring and view.marks or known)do
-local own=mark.owner==V.me
-local state_wanted=own and want[mark.server]or not own and not mark.over and mark.state or nil
-if state_wanted then marks[#marks+1]={server=mark.server,owner=mark.owner,state=state_wanted}end
-differs=differs or state_wanted~=mark.state
-if own then want[mark.server]=nil end
+local wanted=want[named(mark)]
+want[named(mark)]=nil
+local rec=V.servers[mark.server]
+local joint=V.known[named(mark)]
+local over=not wanted and(joint and joint.over or is_mine(V,mark)or match(mark.owner,M.EMPTIED)and rec and not rec.emptied)
+if not over then marks[#marks+1]=wanted or mark end
+differs=differs or over or(wanted or mark).state~=mark.state
 end
-for server,wanted in pairs(want)do
-marks[#marks+1]={server=server,owner=V.me,state=wanted}
-differs=true
+for _,mark in pairs(want)do
+marks[#marks+1],differs=mark,true
 end
 return marks,differs
 end
@@ -811,11 +820,11 @@ for _,y in ipairs(self.q)do
 local res=self:got(tickets[y])
 if res and res:ok()then
 answers=answers+1
-local cas,text=string.match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
+local cas,text=match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
 seen[y]={cas=cas,view=M.parse_view(text or"")}
 else
 local failed=tickets[y]and self.rctx:result(tickets[y])
-if failed and M.hung(failed)and(self.V or not self:counts())then
+if failed and M.hung(failed)and(self.V or not self:has_copies())then
 self.dead[y],self.hurt=true,true
 self:lose(y)
 end
@@ -823,28 +832,51 @@ end
 end
 return seen,answers
 end
-local function joined(q,seen)
-local marks,dirty,rank={},{},{}
+local function joined(V,q,seen)
+local marks,rank,stale,emptied,fresh,lasting,times,at={},{},{},{},{},{},{},{}
 for _,y in ipairs(q)do
 local view=seen[y]and seen[y].view
 for _,mark in ipairs(view and view.marks or{})do
+local known=at[named(mark)]
+if not known then
+known={server=mark.server,owner=mark.owner,state=mark.state}
+at[named(mark)],marks[#marks+1]=known,known
+elseif mark.state==(mark.owner=="all"and"d"or"r")then
+known.state=mark.state
+end
+end
+end
+for i,mark in ipairs(marks)do
 local server=mark.server
-if not rank[server]then
-rank[server]=#marks+1
+rank[server]=rank[server]or i
+if V.known[named(mark)]then lasting[server]=lasting[server]or mark.state=="d"else fresh[server]=true end
+local time=match(mark.owner,M.EMPTIED)
+if time then
+times[server]=math.max(times[server]or 0,tonumber(time,16))
+elseif mark.state=="d"and mark.owner=="all"then emptied[server]=0
+elseif mark.state=="d"then stale[server]=true end
 end
-marks[#marks+1]=mark
-dirty[server]=dirty[server]or mark.state=="d"
+for server in pairs(emptied)do emptied[server]=times[server]or 0 end
+V.known=at
+for server in pairs(lasting)do fresh[server]=fresh[server]and not lasting[server]end
+return marks,rank,stale,emptied,fresh
+end
+local function look_after_mine(t,seen,answers)
+local V=t.V
+for x,rec in ipairs(t.servers)do
+local ready=answers==#t.q and rec.ready
+for _,member in pairs(seen)do
+local here
+for _,mark in ipairs(member.view.marks)do
+if mark.server==rec.name and is_mine(V,mark)then
+here=here or mark.owner==rec.owner and mark.state
+if mark.owner~=rec.owner and mark.state=="d"then t:lose(x)end
 end
 end
-return marks,dirty,rank
+ready=ready and here=="r"
 end
-local function unwritten(V,seen)
-local same=true
-for y,member in pairs(seen)do
-same=same and member.cas and V.cas[y]==member.cas
-V.cas[y]=member.cas
+rec.everywhere=ready
 end
-return same
 end
 local function stands(marks,server,owner)
 for _,mark in ipairs(marks)do
@@ -857,26 +889,33 @@ if V.reading>0 and start - V.asked>1000 then V.reading=0 end
 V.reading,V.asked=V.reading+1,start
 local seen,answers=self:read_view()
 V.reading=math.max(V.reading - 1,0)
-local marks,dirty,rank=joined(self.q,seen)
+local marks,rank,stale,emptied,fresh=joined(V,self.q,seen)
 if self.keep then self:keep(marks)end
-local ran_out,quiet=start>=V.valid,unwritten(V,seen)
+local ran_out=start>=V.valid
 M.adopt(V,self.q,seen,start,ran_out)
 for name,rec in pairs(V.servers)do
-local now_dirty=dirty[name]or rec.lost and not rec.ready or false
-if answers*2<=#self.q then now_dirty=now_dirty or rec.dirty end
+local posted,before=rec.all and rec.all[1].state,rec.emptied
+if posted==(emptied[name]and"d"or"r")then rec.all=nil end
+rec.emptied=emptied[name]or rec.all and posted=="d"and before or nil
+if rec.emptied~=before then V.gap,V.every=start,1 end
+local now_bad=rec.emptied and M.hollow(rec.emptied)or 0
+if stale[name]or rec.emptied==0 or rec.lost and not rec.ready then now_bad=2 end
+if answers*2<=#self.q then now_bad=math.max(now_bad,rec.bad)end
 rec.rank=rank[name]or 0
-if rec.too_many and start>rec.too_many and answers*2>#self.q and not stands(marks,name,V.me)then
+if rec.too_many and start>rec.too_many and answers*2>#self.q and not stands(marks,name,rec.owner)then
 rec.too_many=nil
 end
-if now_dirty~=rec.dirty then self:change(rec,now_dirty)
-elseif ran_out and not quiet and rank[name]then
-self:change(rec,now_dirty)
-rec.was=not now_dirty
+if now_bad~=rec.bad then self:change(rec,now_bad)
+elseif ran_out and fresh[name]then
+self:change(rec,now_bad)
+rec.was=now_bad==0 and 2 or 0
 elseif ran_out and rec.lost and not rec.ready and not rank[name]and answers*2>#self.q then
-self:change(rec,true)
-rec.was=false
+self:change(rec,2)
+rec.was=0
 end
 end
+if self.V then look_after_mine(self,seen,answers)end
+if self.V and not V.calm and answers==#self.q then self:start_anew()end
 local from=answers>0 and start or mono()
 local new=answers==#self.q
 for _,member in pairs(seen)do new=new and not member.cas end
@@ -906,21 +945,34 @@ local now=self.now
 if now>=V.early and not self.spent and(V.reading==0 or now - V.asked>1000)then self:renew()end
 if V.tends>0 then self:tend()end
 end
-local function leader(servers,list,dead,field)
-local last
+local function leader(servers,list,dead,before)
+local best,least
 for i=1,#list do
 local x=list[i]
 if not dead[x]then
-if not servers[x][field]then return x end
-if not last or servers[x].rank>servers[last].rank then last=x end
+local rec=servers[x]
+local bad=before and before<rec.till and rec.was or rec.bad
+if rec.floor and rec.floor>bad then bad=rec.floor end
+if bad==0 then return x end
+if not best or bad<least or bad==2 and least==2 and rec.rank>servers[best].rank then best,least=x,bad end
 end
 end
-return last
+return best
 end
 local NONE={}
+local function settled(servers,list,p,now)
+local till,trusted=0,p and servers[p].bad==0 and not servers[p].floor
+if not trusted and p==leader(servers,list,NONE,now)then return 0 end
+for i=1,#list do
+local rec=servers[list[i]]
+if not trusted or(rec.was==0)~=(rec.bad==0)then till=math.max(till,rec.till)end
+if trusted and list[i]==p then break end
+end
+return till
+end
 local function authority(self,list)
 local V,dead=self.V,self.dead
-if not V or V.calm then
+if not V then
 for i=1,#list do if not dead[list[i]]then return list[i]end end
 return nil
 end
@@ -930,28 +982,39 @@ if now>=V.valid then
 self:renew()
 now=mono()
 end
-local p=leader(self.servers,list,dead,"dirty")
-if now>=V.force then
+local p=leader(self.servers,list,dead)
+self.limit,self.turns=V.valid+M.GRACE,p and self.servers[p].turns
+if V.calm or not p then return p end
+local left=settled(self.servers,list,p,now)- now
+if self.doubtful then left=left - M.HEAD end
+if left<=0 then
 self:calm_down()
 return p
 end
-if not p or p==leader(self.servers,list,NONE,"was")then return p end
-self.rctx:sleep((V.force - now)/1000)
+self.rctx:sleep(left/1000)
 end
 end
 function Copies:lead(list)
 local p=not self:has_left()and authority(self,list)
 return p and not self:has_left()and p or nil
 end
+function Copies:counts(p,list)
+local turns=self.turns
+if not self.V or mono()<self.limit then return true end
+return authority(self,list)==p and self.turns==turns
+end
 function Copies:calm_down()
 local V=self.memory
 for _,rec in pairs(V.servers)do
-if rec.dirty then return end
+if rec.bad>0 or mono()<rec.till then return end
 end
 V.calm=true
 end
-function Copies:leads(p,list)return authority(self,list)==p end
-function Copies:clean(x)return not self.dead[x]and not(self.V and self.servers[x].dirty)end
+function Copies:clean(x)return not self.dead[x]and not(self.V and self.servers[x].bad>0)end
+function Copies:takes(x)
+local rec=self.V and self.servers[x]
+return not self.dead[x]and not(rec and rec.lost and not rec.back)
+end
 end
 do
 local Copies=M.Copies
@@ -1199,41 +1262,78 @@ local FORCE<const> =M.FORCE
 local Copies=M.Copies
 local LIMIT<const> =20000
 function Copies:known_lost(x)return self.V and self.servers[x].lost and not self.servers[x].ready end
-local function post(t,x)
-local rec=t.servers[x]
-local text=" ".. M.mark_text({state="d",server=rec.name,owner=t.V.me})
+local function post(t,x,marks)
+local text=""
+for _,mark in ipairs(marks)do
+text=text .." ".. M.mark_text(mark)
+t.V.known[mark.server ..".".. mark.owner]=mark
+end
 local q=M.request(format("ms %s %d MA N0",M.VIEW,#text),text .."\r\n")
 for _,y in ipairs(t.q)do
 if y~=x and not t.dead[y]then t:send(q,y)end
 end
 t:wait()
 end
-function Copies:counts()
-local ring=self.memory.next or self.memory.ring
-return ring.R>1 or ring.R==0 and self.several or ring.before
+local function copied(t)
+local ring=t.memory.next or t.memory.ring
+return ring.R>1 or ring.R==0 and t.several or ring.before
+end
+function Copies:has_copies()return copied(self)end
+local function distrust(t,x,bad,marks)
+local rec=t.servers[x]
+local worse=bad>rec.bad
+if worse then t:change(rec,bad)end
+post(t,x,marks)
+rec.force=mono()+FORCE
+if worse then rec.till=math.max(rec.till,rec.force)end
 end
 function Copies:lose(x)
 local V=self.V
-local rec=V and self:counts()and self.servers[x]
+local rec=V and self:has_copies()and self.servers[x]
 if not rec then return end
 rec.back=nil
 if rec.lost and not rec.ready then return end
 if not rec.lost then V.tends=V.tends+1 end
 rec.lost,rec.ready,rec.probed=not rec.ready and rec.lost or mono(),nil,mono()
-local trusted=not rec.dirty
-if trusted then
-self:change(rec,true)
-rec.force=V.force
+rec.force,V.losses=mono()+FORCE,V.losses+1
+rec.owner=V.me .."n".. V.losses
+distrust(self,x,2,{{state="d",server=rec.name,owner=rec.owner}})
 end
-post(self,x)
-if trusted then
-V.force=math.max(V.force,mono()+FORCE)
-rec.force=V.force
+function Copies:ask_whole(x)return M.request("mg "..(self.servers[x].emptied and M.NOTED or M.WHOLE).." v")end
+function Copies:mark_emptied(x)
+local rec,now=self.servers[x],mcp.time_real_millis()
+if not copied(self)or x>(self.regulars or x)then return end
+local marks={{state="d",server=rec.name,owner="all"},{state="r",server=rec.name,owner=format("e%x",now)}}
+rec.all,rec.emptied=marks,now
+self:try(M.request("ms ".. M.NOTED .." 1","1\r\n"),x)
+distrust(self,x,M.hollow(now),marks)
 end
+function Copies:emptied(x)
+local rec=self.servers[x]
+if not copied(self)or x>(self.regulars or x)then return false end
+if rec.turns~=self.turns then return true end
+local res=self:ask(self:ask_whole(x),x)
+if not res then return true end
+if not res:ok()or res:hit()then return false,res:raw_string()=="VA 1\r\n2\r\n"end
+self:mark_emptied(x)
+return true
+end
+function Copies:start_anew()
+local V,regulars=self.V,self.regulars or#self.servers
+if V.every<M.SELDOM or mono()- V.gap<M.QUIET then return end
+for x=1,regulars do
+if not self.servers[x].emptied or self.servers[x].bad==2 then return end
+end
+for x=1,regulars do
+local rec=self.servers[x]
+self:send(M.request("ms ".. M.WHOLE .." 1","2\r\n"),x)
+rec.all={{state="r",server=rec.name,owner="all"}}
+end
+self:wait()
 end
 function Copies:owe(x,key,b)
 local V=self.V
-local rec=V and self:counts()and self.servers[x]
+local rec=V and self:has_copies()and self.servers[x]
 if not rec then return end
 self:lose(x)
 self.missed,self.hurt=self.missed or{},true
@@ -1260,9 +1360,9 @@ local mono=mcp.time_mono_millis
 local Copies=M.Copies
 local PROBE<const> =100
 local SETTLE_MIN<const>,SETTLE_MAX<const> =300,60000
-local READY<const> =2*(M.LEASE+M.GRACE)
+local READY<const> =3*M.LEASE+2*(M.GRACE+M.HEAD)
 local NOTES<const> =1000
-local SELDOM<const> =31
+M.SELDOM=31
 local function put(t,key,b,item,source,x,there)
 local done=t:try(M.place_item(key,b,item,there and" C".. there or" ME"),x)
 local now=t:try(M.ask_id(key,b),source)
@@ -1287,9 +1387,8 @@ end
 return best,false
 end
 local function teacher(t,x,name,list)
-for _,y in ipairs(list)do
-if y~=x and t:clean(y)then return y end
-end
+local source=t:lead(list)
+if source and source~=x and not t.servers[source].owed[name]then return source end
 local best,rank=nil,0
 for _,y in ipairs(list)do
 local rec,regular=t.servers[y],not t.stand_ins or y<=t.regulars
@@ -1321,11 +1420,11 @@ local found,seen=t:got(item_ticket),t:got(id_ticket)
 if not found or not seen or not found:ok()or not seen:ok()then return false end
 local item,there=not removed and M.item(found),M.id_of(seen)
 t:give_back(found,source,key,b)
-if item and item.id==there then return true end
-if item then return put(t,key,b,item,source,x,there)end
-if not there then return true end
+if item and item.id==there then return t:counts(source,list)end
+if item then return put(t,key,b,item,source,x,there)and t:counts(source,list)end
+if not there then return t:counts(source,list)end
 local gone=t:try(M.remove_id(key,b,there),x)
-return gone and gone:ok()and gone:code()~=mcp.MCMC_CODE_EXISTS
+return gone and gone:ok()and gone:code()~=mcp.MCMC_CODE_EXISTS and t:counts(source,list)
 end
 local function mend(t,x,rec)
 local now=mono()
@@ -1349,8 +1448,10 @@ local now=mono()
 if not rec.back then
 if now - rec.probed<PROBE then return end
 rec.probed=now
-local res=t:try(M.request("mg ".. M.VIEW),x)
-if res and res:ok()and not rec.back then rec.back=mono()end
+local res=t:try(t:ask_whole(x),x)
+if not res or not res:ok()or rec.back then return end
+rec.back=mono()
+if not res:hit()then t:mark_emptied(x)end
 elseif rec.too_many or now - rec.back<math.min(math.max(rec.back - rec.lost,SETTLE_MIN),SETTLE_MAX)then
 return
 elseif rec.owing>0 then
@@ -1358,7 +1459,7 @@ mend(t,x,rec)
 elseif not rec.ready then
 rec.ready=now
 t.V.early=0
-elseif now - rec.ready>READY+M.LEASE+(t.kept_for or 0)then
+elseif(rec.everywhere or t.kept_for)and now - rec.ready>READY+M.LEASE+(t.kept_for or 0)then
 rec.lost,rec.ready,rec.back=nil,nil,nil
 t.V.tends,t.V.early=t.V.tends - 1,0
 end
@@ -1382,73 +1483,138 @@ V.later[key .. b]=true
 V.later[#V.later+1]={key=key,b=b,at=mono()+M.DELTA}
 V.tends=V.tends+1
 end
-function Copies:sample(key,r,p,list)
-local V=self.V
-V.reads=V.reads+1
-if V.reads<V.every then return nil end
-V.reads=0
-local tickets,q={},M.ask_id(key,r:has_flag("b")and" b"or"")
+local function ask_emptied(t,key,b,list)
+local tickets
 for _,x in ipairs(list)do
-if x~=p and self:clean(x)then tickets[x]=self:send(q,x)end
+if t:takes(x)and(not t.V or t.servers[x].emptied)then
+tickets=tickets or{}
+tickets[x]=t:send(M.ask_id(key,b),x)
+end
 end
 return tickets
 end
+local function lacks(t,ticket)
+local res=t:got(ticket)
+return res and res:ok()and not res:hit()
+end
+function Copies:sample(key,r,list)
+local V=self.V
+if V.calm then return nil end
+V.reads=V.reads+1
+if V.reads<V.every then return nil end
+V.reads=0
+return ask_emptied(self,key,r:has_flag("b")and" b"or"",list)
+end
 function Copies:sampled(key,b,tickets)
 local V,missing=self.V,false
-for x,ticket in pairs(tickets)do
-local res=self:got(ticket)
-missing=missing or res and res:ok()and not res:hit()and self:hollow(x)
-end
-V.every=missing and 1 or math.min(V.every*2,SELDOM)
+for _,ticket in pairs(tickets)do missing=missing or lacks(self,ticket)end
+if missing then V.gap=mono()end
+V.every=missing and 1 or math.min(V.every*2,M.SELDOM)
 if missing then self:note(key,b)end
 end
-local function survey(t,key,b,list)
-local tickets,source,lacking={},nil,{}
-for _,x in ipairs(list)do
-if t:clean(x)then tickets[x]=t:send(M.ask_id(key,b),x)end
-end
+local function lacking(t,key,b,list)
+local tickets,found=ask_emptied(t,key,b,list)or{},{}
 t:wait()
 for _,x in ipairs(list)do
-local res=t:got(tickets[x])
-if res and res:hit()then source=source or x
-elseif res and res:ok()then lacking[#lacking+1]=x end
+if tickets[x]and lacks(t,tickets[x])then found[#found+1]=x end
 end
-return source,lacking
+return found
 end
 function Copies:complete(key,b,list)
-local start=mono()
-local source,lacking=survey(self,key,b,list)
-if not source or#lacking==0 then return"done"end
-local res=self:try(M.ask_item(key,b),source)
-local item=M.item(res)
-self:give_back(res,source,key,b)
-if not item then return"done"end
-if mono()- start>M.DELTA then return"late"end
-for _,x in ipairs(lacking)do put(self,key,b,item,source,x,nil)end
-return"done"
+local source,item,any
+for _,x in ipairs(list)do
+if self:clean(x)then
+local res=self:try(M.ask_item(key,b),x)
+source,item=x,M.item(res)
+self:give_back(res,x,key,b)
+if item or self.V then break end
 end
-function Copies:restore(key,b,p,list)
-if self.V and not self:hollow(p)or not survey(self,key,b,list)then return nil end
-self.rctx:sleep(M.DELTA/1000)
-for _=1,3 do
-if self:complete(key,b,list)=="done"then break end
 end
-return(survey(self,key,b,list))
+if not item then return false end
+for _,x in ipairs(lacking(self,key,b,list))do
+if x~=source and put(self,key,b,item,source,x,nil)then any=true end
+end
+return any
+end
+function Copies:give_up(key,b,p,list)
+local tickets,found={},false
+for _,x in ipairs(list)do
+if x~=p and self:takes(x)then tickets[x]=self:send(M.ask_id(key,b),x)end
+end
+self:wait()
+for _,x in ipairs(list)do
+local res=self:got(tickets[x])
+local id=res and M.id_of(res)
+if id then
+found=true
+self:all(M.remove_id(key,b,id),{x},nil,key,b)
+elseif x~=p and not res then
+self:owe(x,key,b)
+end
+end
+return found
 end
 end
 do
 local Copies=M.Copies
-local ROUNDS<const> =3
+local match,format=string.match,string.format
+local mono=mcp.time_mono_millis
+local ROUNDS<const> =5
+local LIFE<const> =3
+local DOUBTS<const>,CHAIN<const> =256,3
+local doubts,sent={},0
 local function id_at(res)return res and res:ok()and(M.id_of(res)or false)end
-local function resume(t,q,p,ticket,key,b,id)
-if not id then
-if not t:retry(M.remove_key(key,b),p,ticket)then return nil end
-return t:ask(q,p)
+function Copies:doubt(how,name)
+self.doubtful,self.hurt=true,true
+how.doubt={name=name,id=how.id,sent=how.sent,delta=how.delta,sure=how.sure,placed=how.placed or{},value=how.value}
+if how.id then
+if#doubts>=DOUBTS then table.remove(doubts,1)end
+doubts[#doubts+1]=how.doubt
 end
-local seen=t:retry(M.request("mg ".. key .. b .." v c u"),p,ticket)
-if not seen then return nil end
-if M.id_of(seen)==id then return seen,true end
-return t:ask(q,p)
+end
+local function chain(mine)
+local list={mine}
+for _,other in ipairs(doubts)do
+if other.name==mine.name and other.sent>mine.sent and not other.void and#list<CHAIN then
+list[#list+1]=other
+end
+end
+table.sort(list,function(a,b)return a.sent<b.sent end)
+return list
+end
+local function back(list,j,value)
+for i=j,2,-1 do
+local number=math.tointeger(tonumber(value))
+value=number and list[i].delta and format("%d",number - list[i].delta)or nil
+end
+return value
+end
+local function resolve(t,p,list,key,b,mine)
+local later,tickets,asked=chain(mine),{},{}
+local q=M.request("mg ".. key .. b .." v c u")
+local look=t:send(q,p)
+for j,other in ipairs(later)do
+tickets[j],asked[j]={},M.request("mg ".. M.PASSED .. other.id .." v")
+for _,x in ipairs(list)do
+if#list>1 and not t.dead[x]then tickets[j][x]=t:send(asked[j],x)end
+end
+end
+t:wait()
+local now=look and(t:got(look)or t:retry(q,p,look))
+if not now then return nil end
+local id,value=id_at(now),match(now:raw_string()or"","\r\n(.*)\r\n$")
+for j,other in ipairs(later)do
+if id==other.id then return true,mine.value or back(later,j,value),j==1,j>1 end
+if other.placed[p]then return true,mine.value,false,j>1 end
+for _,x in ipairs(list)do
+local ticket=tickets[j][x]
+local note=ticket and(t:got(ticket)or t:retry(asked[j],x,ticket))
+if note and note:ok()and note:hit()then
+return true,mine.value or back(later,j,match(note:raw_string()or"","\r\n(%d+)\r\n$")),false,j>1
+end
+end
+end
+return false
 end
 local function copy_of(seen,p)
 local id=id_at(seen[p])
@@ -1463,9 +1629,11 @@ local look=M.ask_id(key,b)
 local others=counts and M.ask_counter(key,b)or look
 for i=1,#list do
 local x=list[i]
-if t:clean(x)then looks[x]=t:send(x==p and look or others,x)end
+if t:takes(x)then looks[x]=t:send(x==p and look or others,x)end
 end
 end
+sent=sent+1
+how.sent=sent
 cmd=t:send(q,p)
 if how.fresh=="item"then item=t:send(M.ask_item(key,b),p)
 elseif counts then after=t:send(M.ask_id(key,b),p)end
@@ -1483,36 +1651,71 @@ end
 local copy=after and copy_of(seen,p)
 return cmd,seen,copy and M.counted(t:got(cmd),t:got(after),copy,how.id)
 end
-function Copies:decide(q,list,key,b,how)
-local p=self:lead(list)
-if not p then return nil end
-local cmd,seen,fresh=together(self,q,p,list,key,b,how)
-local res,done=self:got(cmd),nil
-if not res then
-fresh=nil
-if how.once then res,done=resume(self,q,p,cmd,key,b,how.id)else res=self:retry(q,p,cmd)end
+local function untouched(t,p,key,b,before)
+local now=t:ask(M.ask_id(key,b),p)
+if not now or not before or not before[p]then return nil end
+return id_at(now)==id_at(before[p])
 end
-while not res do
-self.dead[p]=true
+function Copies:decide(q,list,key,b,how)
+local before
+while true do
+local p,done,value,last,later=self:lead(list),nil,nil,nil,nil
+if not p then return nil end
+local mine=how.doubt
+while mine and mine.id and done==nil do
+done,value,last,later=resolve(self,p,list,key,b,mine)
+if done==nil then
 self:owe(p,key,b)
 p=self:lead(list)
 if not p then return nil end
-local now=self:ask(M.ask_id(key,b),p)
-if now and seen[p]and id_at(now)~=id_at(seen[p])then return nil,true end
-seen[p]=now
-res=now and self:ask(q,p)
 end
-return{res=res,p=p,seen=seen,fresh=fresh,done=done}
+end
+if mine and mine.id then
+if done and later and not(value or mine.sure)then return nil,true end
+if done then
+if mine.old then
+local number=value and mine.delta and format("%d\r\n",value - mine.delta)
+self:witness({id=mine.old,value=number or""},p,list)
+self:wait()
+end
+return{done=true,value=value,p=p,seen={},last=last}
+end
+mine.void=true
+elseif mine and how.once then
+local same=untouched(self,p,key,b,before)
+if same==false then return nil,true end
+if same==nil then self:ask(M.remove_key(key,b),p)end
+end
+how.doubt=nil
+local start=mono()
+local cmd,seen,fresh=together(self,q,p,list,key,b,how)
+local res=self:got(cmd)
+local late=res and#list>1 and self.V and start+res:elapsed()/1000>=self.limit
+if res and not late then return{res=res,p=p,seen=seen,fresh=fresh}end
+self:doubt(how,key .. b)
+how.doubt.old=id_at(seen[p])
+if late and self:counts(p,list)then
+self.doubtful=false
+return{res=res,p=p,seen=seen,fresh=fresh}
+end
+before=before or seen
+if not res and not self:retry(M.ask_id(key,b),p,cmd)then
+self.dead[p]=true
+self:owe(p,key,b)
+elseif not res and#list>1 then
+self.rctx:sleep(M.GRACE/1000)
+end
+end
 end
 function Copies:give_back(res,x,key,b)
 local q=M.give_back(res,key,b)
 if q then self:ask(q,x)end
 end
-local function offer(t,key,b,pending,condition,make)
+local function offer(t,key,b,pending,condition,version)
 local tickets,made,refused,added={},{},{},{}
 for _,x in ipairs(pending)do
 local c=condition[x]
-made[c]=made[c]or make(c)
+made[c]=made[c]or version.make(c)
 tickets[x]=t:send(made[c],x)
 end
 t:wait()
@@ -1521,6 +1724,7 @@ local q=made[condition[x]]
 local res=tickets[x]and(t:got(tickets[x])or t:retry(q,x,tickets[x]))
 if not res then t:owe(x,key,b)
 elseif res:ok()and res:code()==mcp.MCMC_CODE_OK then
+if version.placed then version.placed[x]=true end
 if condition[x]==" ME"then added[#added+1]=x end
 else refused[#refused+1]=x end
 end
@@ -1529,26 +1733,65 @@ end
 local function remove_from(t,q,servers,key,b)
 if#servers>0 then t:all(q,servers,nil,key,b)end
 end
-function Copies:spread(key,b,p,list,id,old,make)
-local pending,condition={},{}
+local function note(t,id,value,servers)
+if not id or#servers==0 then return end
+value=value or""
+local q=M.request(format("ms %s%s %d T%d",M.PASSED,id,#value,LIFE),value .."\r\n")
+for _,x in ipairs(servers)do t:send(q,x)end
+end
+function Copies:witness(item,p,list)
+local others={}
+for _,x in ipairs(list)do
+if x~=p and self:takes(x)then others[#others+1]=x end
+end
+note(self,item.id,match(item.value,"^(%d+)\r\n$"),others)
+end
+local function is_hit(t,ticket)
+local res=t:got(ticket)
+return res and res:ok()and res:hit()
+end
+local function without_authority(t,key,b,version,refused,added)
+t.rctx:sleep(M.GRACE/1000)
+local condition,passed,older,vain={},{},{},{}
+local q=M.request("mg ".. M.PASSED .. version.id)
+for _,x in ipairs(refused)do passed[x]=t:send(q,x)end
+for _,x in ipairs(added)do passed[x]=t:send(q,x)end
+local tickets={}
+for _,x in ipairs(refused)do tickets[x]=t:send(M.ask_id(key,b),x)end
+t:wait()
+for _,x in ipairs(refused)do
+local there=id_at(t:got(tickets[x]))
+if not is_hit(t,passed[x])and(there or not version.old)then
+older[#older+1],condition[x]=x,there and" C".. there or" ME"
+end
+end
+for _,x in ipairs(added)do
+if is_hit(t,passed[x])then vain[#vain+1]=x end
+end
+remove_from(t,M.remove_id(key,b,version.id),vain,key,b)
+remove_from(t,M.remove_key(key,b),(offer(t,key,b,older,condition,version)),key,b)
+end
+function Copies:spread(key,b,p,list,version)
+local pending,condition,id,old={},{},version.id,version.old
 for i=1,#list do
 local x=list[i]
 if x~=p and not self.dead[x]then pending[#pending+1]=x end
 if x~=p and self.dead[x]then self:owe(x,key,b)end
 condition[x]=old and" C".. old or" ME"
 end
-for _=1,ROUNDS do
-local refused,added=offer(self,key,b,pending,condition,make)
+for round=1,ROUNDS do
+local refused,added=offer(self,key,b,pending,condition,version)
 if#refused==0 and#added==0 then return true end
-if not self:leads(p,list)then return false end
+if not self:counts(p,list)then return false end
 local tickets={}
+if round==1 then note(self,old,version.number,refused)end
 for _,x in ipairs(refused)do tickets[x]=self:send(M.ask_id(key,b),x)end
 local now=self:ask(M.ask_id(key,b),p)
-if not now or not now:hit()and#refused>0 and self.V and self:hollow(p)then
-self:owe(p,key,b)
-self.rctx:sleep(M.GRACE/1000)
-for _,x in ipairs(refused)do condition[x]=old and" C".. old or" ME"end
-remove_from(self,M.remove_key(key,b),(offer(self,key,b,refused,condition,make)),key,b)
+local gone=not now
+gone=gone or not now:hit()and self.V and self:emptied(p)
+if self.dead[p]then self:owe(p,key,b)end
+if gone then
+without_authority(self,key,b,version,refused,added)
 return true
 end
 if id_at(now)~=id then
@@ -1580,32 +1823,33 @@ end
 t:wait()
 for _,x in ipairs(left)do
 local res=removals[x]and t:got(removals[x])
-if removals[x]and not(res and res:code()~=mcp.MCMC_CODE_EXISTS)then again[#again+1]=x end
+if removals[x]and not(res and res:ok()and res:code()~=mcp.MCMC_CODE_EXISTS)then again[#again+1]=x end
 end
 left=again
 end
 remove_from(t,M.remove_key(key,b),left,key,b)
 end
 function Copies:erase(key,b,p,list,seen)
-local ids,had,left,answers={},id_at(seen[p]),{},{}
+local ids,had,behind,left,answers={},id_at(seen[p]),{},{},{}
 for i=1,#list do
-local id=id_at(seen[list[i]])
-if id and id~=had and not ids[id]then
+local x=list[i]
+local id=id_at(seen[x])
+if id and not had and x~=p then left[#left+1]=x end
+if id and had and id~=had and not ids[id]then
 ids[id]=true
 ids[#ids+1]=id
 end
+if seen[x]and id~=had then behind[#behind+1]=x end
 end
-local elsewhere=#ids>0
-if not had and elsewhere and self.V then self.rctx:sleep(1.5*M.DELTA/1000)end
-if had then ids[math.min(#ids,2)+1]=had end
-for i=1,math.min(#ids,3)do answers=self:all(M.remove_id(key,b,ids[i]),list,had and p or nil,key,b)end
+note(self,had,nil,behind)
+for i=1,math.min(#ids,2)do answers=self:all(M.remove_id(key,b,ids[i]),list,p,key,b)end
+if had then answers=self:all(M.remove_id(key,b,had),list,p,key,b)end
 for i=1,#list do
 local x=list[i]
 if x~=p and answers[x]and answers[x]:code()==mcp.MCMC_CODE_EXISTS then left[#left+1]=x end
 end
 purge(self,key,b,p,left)
 self:all(M.remove_key(key,b),self:unseen(list,seen),p,key,b)
-return not had and elsewhere
 end
 function Copies:unseen(list,seen)
 local rest={}
@@ -1623,29 +1867,30 @@ local code=res:code()
 return res:ok()and(code==mcp.MCMC_CODE_NOT_FOUND or code==mcp.MCMC_CODE_END or code==mcp.MCMC_CODE_NOT_STORED)
 end
 local function wrong_request(res)return res:code()==mcp.MCMC_CODE_CLIENT_ERROR end
-local function elsewhere(t,r,key,p,list)
-local source=t:restore(key,b_flag(r),p,list)
-if not source then return nil end
-local res=t:ask(r,p)
-if not(res and res:ok()and res:hit())then res=t:ask(r,source)end
-return res and res:ok()and res or nil
+local function again(t,key,b,p,list)
+if t.V then
+local gone,anew=t:emptied(p)
+return gone or anew and t:give_up(key,b,p,list)
+end
+return t:complete(key,b,list)
 end
 local function read(t,r,cmd,key,list)
 while true do
 local p=t:lead(list)
 if not p then return M.unreachable(t,r,cmd)end
 local copied=#list>1 and cmd~=mcp.CMD_ME
-local looks=copied and t.V and t:sample(key,r,p,list)
+local looks=copied and t.V and t:sample(key,r,list)
 local res=t:hear(r,p)
+if res and wrong_request(res)then return res end
 if res and res:ok()then
 if not copied then return res end
-if not res:hit()then return elsewhere(t,r,key,p,list)or res end
-if looks then t:sampled(key,b_flag(r),looks)end
-return res
-elseif res and wrong_request(res)then
-return res
+if t:counts(p,list)then
+if res:hit()and looks then t:sampled(key,b_flag(r),looks)end
+if res:hit()or not again(t,key,b_flag(r),p,list)then return res end
 end
+else
 t.dead[p],t.hurt=true,true
+end
 end
 end
 local function usual(known)
@@ -1658,21 +1903,23 @@ V.due=V.valid
 return
 end
 local list=orders[V.ring.place](key)
-if list.unknown or#list>1 and V.reads+1>=V.every then return end
-V.reads=V.reads+1
-local x=list[1]
+if list.unknown then return end
+local x,limit=list[1],V.valid+M.GRACE
 local res=rctx:enqueue_and_wait(r,H[x][1])
-return res:hit()and res,x
+local late=mono()>=limit
+return not late and res:hit()and res,x,late
 end
 end
 local function touch(t,r,cmd,key,list)
 local b,q,id=b_flag(r),r,nil
 if cmd==mcp.CMD_MG then q,id=M.translate(r,cmd)end
-if id and#list>1 and M.creates(r,cmd)then return M.decided(t,r,cmd,key,list,q,id)end
-local res,p=t:first(q,list)
+if id and#list>1 and M.creates(r,cmd)then return M.decided(t,r,cmd,key,list,q,{id=id})end
+local res,p
+repeat
+res,p=t:first(q,list)
 if not res or M.reads(cmd)and not res:ok()and not wrong_request(res)then return M.unreachable(t,r,cmd)end
 if#list==1 then return M.answer(t,r,res)end
-if missed(res)and t:restore(key,b,p,list)then res=t:ask(q,p)or res end
+until t:counts(p,list)and not(missed(res)and again(t,key,b,p,list))
 local seconds=res:ok()and not missed(res)and M.lifetime(r,cmd)
 if seconds then t:all(M.request("mg ".. key .. b .." T".. seconds),list,p,key,b)end
 return M.answer(t,r,res)
@@ -1682,101 +1929,94 @@ local res=t:first(r,list)
 if not res then return M.unreachable(t,r,cmd)end
 return M.answer(t,r,res)
 end
-local function store(t,r,cmd,key,list)
-if#list==1 then return store_alone(t,r,cmd,list)end
-local b=b_flag(r)
-while true do
-local q,id,form,make=M.translate(r,cmd)
-local did,unknown=t:decide(q,list,key,b,{id=id})
-if unknown then return M.unknown(t,r)end
-if not did then return M.unreachable(t,r,cmd)end
-local res,p=did.res,did.p
-if res:ok()and id then
-local seen=did.seen[p]
-local old=seen and seen:ok()and(M.id_of(seen)or false)
-if t:spread(key,b,p,list,id,old,make)then return M.answer(t,r,res,form)end
-else
-if not wrong_request(res)then t:all(M.remove_key(key,b),list,p,key,b)end
-return M.answer(t,r,res,form)
-end
-end
-end
-local function remove(t,r,cmd,key,list)
-if#list==1 then return M.best(t,r,cmd,t:all(r,list),list)end
-local b=b_flag(r)
-local did,unknown=t:decide(r,list,key,b,{})
-if unknown then return M.unknown(t,r)end
-if not did then return M.unreachable(t,r,cmd)end
-local found=t:erase(key,b,did.p,list,did.seen)
-local lost=found and cmd==mcp.CMD_DELETE and did.res:code()==mcp.MCMC_CODE_NOT_FOUND
-if lost and not M.silent(r)and(not t.V or t:hollow(did.p))then return"DELETED\r\n"end
-return M.answer(t,r,did.res)
-end
-local function publish(t,key,b,did,list,old)
+local function publish(t,key,b,did,list,old,how)
 local item=did.fresh
 if not item then
 local res=t:ask(M.ask_item(key,b),did.p)
+if not res then return false end
 t:give_back(res,did.p,key,b)
 item=M.item(res)
 end
 if item then
-return t:spread(key,b,did.p,list,item.id,old,function(condition)return M.place_item(key,b,item,condition)end)
+if item.id~=how.id then t:witness(item,did.p,list)end
+local number=how.delta and item.id==how.id and math.tointeger(tonumber(item.value))
+local before=number and string.format("%d",number - how.delta)
+local function make(condition)return M.place_item(key,b,item,condition)end
+return t:spread(key,b,did.p,list,{id=item.id,old=old,make=make,number=before,placed=how.placed})
 end
 t:all(M.remove_key(key,b),list,did.p,key,b)
 return true
 end
-local function revive(t,q,did,list,key,b,id,creates)
-local res=did.res
-if not res:ok()or did.done or did.seen[did.p]and did.seen[did.p]:hit()then return end
-local made=creates and not missed(res)
-if not made and not missed(res)or not(made or not creates)then return end
-if creates then
-local elsewhere_too
+local function astray(t,did,key,b,list,creates,id)
+local res,seen=did.res,did.seen[did.p]
+if seen and(not seen:ok()or seen:hit())or not res:ok()or not creates and not missed(res)then return false end
+local made,elsewhere=not missed(res),false
 for _,x in ipairs(list)do
-local seen=x~=did.p and t:clean(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
-elsewhere_too=elsewhere_too or seen and seen:hit()
+local look=x~=did.p and t:clean(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
+elsewhere=elsewhere or look and look:hit()
 end
-if not elsewhere_too or t.V and not t:hollow(did.p)then return end
-t.rctx:sleep(M.DELTA/1000)
-t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)
-t:complete(key,b,list)
-elseif not t:restore(key,b,did.p,list)then
-return
-end
-did.seen[did.p]=t:ask(M.ask_id(key,b),did.p)
-did.res,did.fresh=t:ask(q,did.p)or res,nil
+if not elsewhere then return false end
+local gone,anew
+if t.V then gone,anew=t:emptied(did.p)end
+if anew and not made then t:give_up(key,b,did.p,list)end
+if t.V and not gone then return false end
+if made then t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)end
+return t.V or again(t,key,b,did.p,list)
 end
 local function look(cmd,form)
 if form=="number"then return"number"end
 return cmd~=mcp.CMD_MA and cmd~=mcp.CMD_INCR and cmd~=mcp.CMD_DECR and"item"
 end
-function M.decided(t,r,cmd,key,list,q,id,form,make)
-local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
-while true do
-local wants=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
-local did,unknown=t:decide(q,list,key,b,{id=id,once=true,fresh=wants and look(cmd,form)})
-if unknown then return M.unknown(t,r)end
+local function remove(t,r,cmd,key,list)
+if#list==1 then return M.best(t,r,cmd,t:all(r,list),list)end
+local b,did=b_flag(r),nil
+repeat
+did=t:decide(r,list,key,b,{})
 if not did then return M.unreachable(t,r,cmd)end
-if several then revive(t,q,did,list,key,b,id,creates)end
+until not astray(t,did,key,b,list)
+t:erase(key,b,did.p,list,did.seen)
+return M.answer(t,r,did.res)
+end
+local function settle(t,did,key,b,list,how,make)
 local res,seen=did.res,did.seen[did.p]
 local old=seen and seen:ok()and(M.id_of(seen)or false)
-local again=false
-if several and(res:ok()and not missed(res)and res:code()~=mcp.MCMC_CODE_EXISTS)then
-if wants then again=not publish(t,key,b,did,list,old)
-elseif make and id then again=not t:spread(key,b,did.p,list,id,old,make)
-else t:all(M.remove_key(key,b),list,did.p,key,b)end
-elseif several and res:code()==mcp.MCMC_CODE_SERVER_ERROR then
+if did.done then return not did.last or publish(t,key,b,did,list,nil,how)end
+if res:code()==mcp.MCMC_CODE_SERVER_ERROR then
+t:all(M.remove_key(key,b),list,did.p,key,b)
+elseif res:ok()and not missed(res)and res:code()~=mcp.MCMC_CODE_EXISTS then
+if how.publish then return publish(t,key,b,did,list,old,how)end
+if make and how.id then return t:spread(key,b,did.p,list,{id=how.id,old=old,make=make,placed=how.placed})end
 t:all(M.remove_key(key,b),list,did.p,key,b)
 end
-if not again then
-if did.done then return M.done(t,r,res,form,id)end
-return M.answer(t,r,res,form)
+return true
+end
+function M.decided(t,r,cmd,key,list,q,how,form,make)
+local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
+how.once,how.placed=not how.id,{}
+how.publish=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
+how.fresh=how.publish and look(cmd,form)
+while true do
+local did,unknown=t:decide(q,list,key,b,how)
+if unknown then return M.unknown(t,r)end
+if not did then return M.unreachable(t,r,cmd)end
+if not several or not(not did.done and astray(t,did,key,b,list,creates,how.id))then
+if not several or settle(t,did,key,b,list,how,make)or not how.id then
+if did.done then return M.done(t,r,did.value,form,how.id)end
+return M.answer(t,r,did.res,form)
+end
+how.value=did.done and did.value or not did.done and string.match(did.res:raw_string()or"","\r\n(.*)\r\n$")or nil
+how.placed[did.p],how.sure=true,true
+t:doubt(how,key .. b)
 end
 end
 end
 local function update(t,r,cmd,key,list)
-local q,id,form,make=M.translate(r,cmd)
-return M.decided(t,r,cmd,key,list,q,id,form,make)
+local q,id,form,make,delta=M.translate(r,cmd)
+return M.decided(t,r,cmd,key,list,q,{id=id,delta=delta,sure=M.class(r,cmd)==M.STORE},form,make)
+end
+local function store(t,r,cmd,key,list)
+if#list==1 then return store_alone(t,r,cmd,list)end
+return update(t,r,cmd,key,list)
 end
 M.coherent={usual=usual,[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
 end
@@ -1828,8 +2068,7 @@ return other and other~=line and M.request(other,q)or q
 end
 function Relief:send(q,x)return Copies.send(self,for_stand_in(self,q,x),x)end
 function Relief:ask(q,x)return Copies.ask(self,for_stand_in(self,q,x),x)end
-function Relief:counts()return true end
-function Relief:hollow(x)return x<=self.regulars and Copies.hollow(self,x)end
+function Relief:has_copies()return true end
 function Relief:with_stand_in(list,key)
 local all={table.unpack(list)}
 all[#all+1]=self.regulars+1+M.jump(M.hash(key),self.stand_ins)
@@ -1839,7 +2078,7 @@ function Relief:keep(marks)
 local V,kept,now=self.V,nil,mono()
 local before,since=V.kept_since or{},{}
 for _,mark in ipairs(marks)do
-if mark.state=="r"then
+if mark.state=="r"and not match(mark.owner,M.EMPTIED)then
 local name=M.mark_text(mark)
 since[name]=before[name]or now
 mark.over=now - since[name]>2*KEEP
@@ -1849,7 +2088,7 @@ end
 end
 V.kept,V.kept_since=kept,since
 end
-local function in_need(t,p)return p>t.regulars or t.servers[p].dirty end
+local function in_need(t,p)return p>t.regulars or t.servers[p].bad==2 end
 function Relief:lead(list)
 local p=Copies.lead(self,self.everybody or list)
 if p and self.alone and not self.V.calm and in_need(self,p)then
@@ -1886,7 +2125,11 @@ end
 function M.relief(known,conf,record)
 if not conf.gutter or not known.V then return known end
 known.regulars,known.stand_ins,known.kept_for=#known.servers,#conf.gutter,KEEP
-for i=1,#conf.gutter do known.servers[#known.servers+1]=record(known.V,"0-".. i)end
+for i=1,#conf.gutter do
+local rec=record(known.V,"0-".. i)
+rec.floor=1.5
+known.servers[#known.servers+1]=rec
+end
 for name,method in pairs(Relief)do known[name]=method end
 return known
 end

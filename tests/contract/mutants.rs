@@ -79,14 +79,14 @@ fn writing_to_the_authority_only_is_caught() {
 
 #[test]
 fn deciding_an_add_without_a_look_at_the_copies_is_caught() {
-    let looks = "if several then revive(t,q,did,list,key,b,id,creates)end\n";
-    assert_cell_catches(&mutant(looks, ""), Class::Update, &[Fault::BackEmpty(0)]);
+    let looks = "if not several or not(not did.done and astray(t,did,key,b,list,creates,how.id))then";
+    assert_cell_catches(&mutant(looks, "if true then"), Class::Update, &[Fault::BackEmpty(0)]);
 }
 
 #[test]
 fn taking_the_emptied_authoritys_miss_for_an_answer_is_caught() {
-    let restores = "if not res:hit()then return elsewhere(t,r,key,p,list)or res end";
-    assert_cell_catches(&mutant(restores, "if not res:hit()then return res end"), Class::Read, &[Fault::BackEmpty(0)]);
+    let asks_again = "if res:hit()or not again(t,key,b_flag(r),p,list)then return res end";
+    assert_cell_catches(&mutant(asks_again, "return res"), Class::Read, &[Fault::BackEmpty(0)]);
 }
 
 /// The bed's own control: a fault that does nothing would let every library pass.

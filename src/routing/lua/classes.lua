@@ -69,20 +69,21 @@ end
 local function number(r, cmd, id)
     local delta = match(r:raw_line(), "^%S+ +%S+ +(%d+)")
     if not delta or #delta > 19 then return nil end
-    return M.request(format("ma %s D%s M%s v t E%s", r:key(), delta, cmd == mcp.CMD_INCR and "I" or "D", id))
+    local up = cmd == mcp.CMD_INCR
+    return M.request(format("ma %s D%s M%s v t E%s", r:key(), delta, up and "I" or "D", id)), up and math.tointeger(tonumber(delta))
 end
 
 -- the client's write -> what to send, its cas id (nil if it can't carry one), how to translate the answer back ("word" for
 -- a text storage command, "number" for incr and decr, nil for a meta command), and, where the request says all of the new
--- item, a function from a condition (" C<id>", " ME") to the request that puts it on a copy.
+-- item, a function from a condition (" C<id>", " ME") to the request that puts it on a copy; at last what it adds, if it is incr.
 function M.translate(r, cmd)
     local id = M.new_id()
     if MODE[cmd] then
         local q, make = storage(r, cmd, id)
         if q then return q, id, "word", make or nil end
     elseif cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR then
-        local q = number(r, cmd, id)
-        if q then return q, id, "number" end
+        local q, delta = number(r, cmd, id)
+        if q then return q, id, "number", nil, delta end
     elseif cmd == mcp.CMD_MS or cmd == mcp.CMD_MA and not r:has_flag("c") or cmd == mcp.CMD_MG and r:has_flag("N")
         or cmd == mcp.CMD_MD and r:has_flag("I") then
         -- not for `ma .. c`: when the number gets a digit longer, 1.6.45 reports another id than the E that it stores

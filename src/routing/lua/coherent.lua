@@ -16,13 +16,14 @@ end
 
 local function wrong_request(res) return res:code() == mcp.MCMC_CODE_CLIENT_ERROR end
 
--- p, the authority, misses: a copy may have what p lost. It is put back, or, where it can't be, read where it is.
-local function elsewhere(t, r, key, p, list)
-    local source = t:restore(key, b_flag(r), p, list)
-    if not source then return nil end
-    local res = t:ask(r, p)
-    if not (res and res:ok() and res:hit()) then res = t:ask(r, source) end
-    return res and res:ok() and res or nil
+-- p, the authority, misses what a command wants. If p was emptied another leads now; without a view, which trusts all, p
+-- may have it back from a copy -> is it worth asking again?
+local function again(t, key, b, p, list)
+    if t.V then
+        local gone, anew = t:emptied(p)
+        return gone or anew and t:give_up(key, b, p, list)
+    end
+    return t:complete(key, b, list)
 end
 
 local function read(t, r, cmd, key, list)
@@ -30,23 +31,24 @@ local function read(t, r, cmd, key, list)
         local p = t:lead(list)
         if not p then return M.unreachable(t, r, cmd) end -- a miss: an error line inside a multiget would break the client
         local copied = #list > 1 and cmd ~= mcp.CMD_ME
-        local looks = copied and t.V and t:sample(key, r, p, list)
+        local looks = copied and t.V and t:sample(key, r, list)
         local res = t:hear(r, p)
+        if res and wrong_request(res) then return res end
         if res and res:ok() then
             if not copied then return res end
-            if not res:hit() then return elsewhere(t, r, key, p, list) or res end
-            if looks then t:sampled(key, b_flag(r), looks) end
-            return res
-        elseif res and wrong_request(res) then
-            return res
+            if t:counts(p, list) then
+                if res:hit() and looks then t:sampled(key, b_flag(r), looks) end
+                if res:hit() or not again(t, key, b_flag(r), p, list) then return res end
+            end
+        else
+            t.dead[p], t.hurt = true, true
         end
-        t.dead[p], t.hurt = true, true
     end
 end
 
 -- Most of what is asked: a read while the view is fresh, nobody is marked, no ring is changing, and there is nothing to do beside
 -- it. That costs one server's answer and nothing else. known: of M.view, and H -> function(rctx, r, key) -> a hit; else nil, and
--- who said something else, if anybody was asked: the long way goes on with that.
+-- who said something else, if anybody was asked: the long way goes on with that, or, if it came too late, asks again.
 local function usual(known)
     local V, orders, H = known.memory, known.orders, known.H
     return function(rctx, r, key)
@@ -57,22 +59,24 @@ local function usual(known)
             return
         end
         local list = orders[V.ring.place](key)
-        if list.unknown or #list > 1 and V.reads + 1 >= V.every then return end -- one that looks at the other copies too
-        V.reads = V.reads + 1
-        local x = list[1]
+        if list.unknown then return end
+        local x, limit = list[1], V.valid + M.GRACE
         local res = rctx:enqueue_and_wait(r, H[x][1])
-        return res:hit() and res, x
+        local late = mono() >= limit -- another may be the authority by now
+        return not late and res:hit() and res, x, late
     end
 end
 
 local function touch(t, r, cmd, key, list)
     local b, q, id = b_flag(r), r, nil
     if cmd == mcp.CMD_MG then q, id = M.translate(r, cmd) end
-    if id and #list > 1 and M.creates(r, cmd) then return M.decided(t, r, cmd, key, list, q, id) end
-    local res, p = t:first(q, list)
-    if not res or M.reads(cmd) and not res:ok() and not wrong_request(res) then return M.unreachable(t, r, cmd) end
-    if #list == 1 then return M.answer(t, r, res) end
-    if missed(res) and t:restore(key, b, p, list) then res = t:ask(q, p) or res end
+    if id and #list > 1 and M.creates(r, cmd) then return M.decided(t, r, cmd, key, list, q, { id = id }) end
+    local res, p
+    repeat
+        res, p = t:first(q, list)
+        if not res or M.reads(cmd) and not res:ok() and not wrong_request(res) then return M.unreachable(t, r, cmd) end
+        if #list == 1 then return M.answer(t, r, res) end
+    until t:counts(p, list) and not (missed(res) and again(t, key, b, p, list))
     local seconds = res:ok() and not missed(res) and M.lifetime(r, cmd)
     if seconds then t:all(M.request("mg " .. key .. b .. " T" .. seconds), list, p, key, b) end
     return M.answer(t, r, res)
@@ -85,74 +89,42 @@ local function store_alone(t, r, cmd, list)
     return M.answer(t, r, res)
 end
 
-local function store(t, r, cmd, key, list)
-    if #list == 1 then return store_alone(t, r, cmd, list) end
-    local b = b_flag(r)
-    while true do
-        local q, id, form, make = M.translate(r, cmd)
-        local did, unknown = t:decide(q, list, key, b, { id = id })
-        if unknown then return M.unknown(t, r) end
-        if not did then return M.unreachable(t, r, cmd) end
-        local res, p = did.res, did.p
-        if res:ok() and id then
-            local seen = did.seen[p]
-            local old = seen and seen:ok() and (M.id_of(seen) or false)
-            if t:spread(key, b, p, list, id, old, make) then return M.answer(t, r, res, form) end
-        else -- too large or out of memory: memcached removed the old item. Without an id: the copies must not differ.
-            if not wrong_request(res) then t:all(M.remove_key(key, b), list, p, key, b) end
-            return M.answer(t, r, res, form)
-        end
-    end
-end
-
-local function remove(t, r, cmd, key, list)
-    if #list == 1 then return M.best(t, r, cmd, t:all(r, list), list) end
-    local b = b_flag(r)
-    local did, unknown = t:decide(r, list, key, b, {})
-    if unknown then return M.unknown(t, r) end
-    if not did then return M.unreachable(t, r, cmd) end
-    local found = t:erase(key, b, did.p, list, did.seen)
-    local lost = found and cmd == mcp.CMD_DELETE and did.res:code() == mcp.MCMC_CODE_NOT_FOUND
-    if lost and not M.silent(r) and (not t.V or t:hollow(did.p)) then return "DELETED\r\n" end
-    return M.answer(t, r, did.res)
-end
-
--- the authority has changed the item in a way that only it knows
-local function publish(t, key, b, did, list, old)
+-- the authority has changed the item in a way that only it knows -> as `spread`
+local function publish(t, key, b, did, list, old, how)
     local item = did.fresh
     if not item then
         local res = t:ask(M.ask_item(key, b), did.p)
+        if not res then return false end
         t:give_back(res, did.p, key, b)
         item = M.item(res)
     end
     if item then -- its id may be another than ours: somebody wrote after us, or a number that gained a digit (1.6.45)
-        return t:spread(key, b, did.p, list, item.id, old, function(condition) return M.place_item(key, b, item, condition) end)
+        if item.id ~= how.id then t:witness(item, did.p, list) end
+        local number = how.delta and item.id == how.id and math.tointeger(tonumber(item.value))
+        local before = number and string.format("%d", number - how.delta)
+        local function make(condition) return M.place_item(key, b, item, condition) end
+        return t:spread(key, b, did.p, list, { id = item.id, old = old, make = make, number = before, placed = how.placed })
     end
     t:all(M.remove_key(key, b), list, did.p, key, b)
     return true
 end
 
--- the authority may have lost what the copies have: then undo what was made instead, put the item back, decide again
-local function revive(t, q, did, list, key, b, id, creates)
-    local res = did.res
-    if not res:ok() or did.done or did.seen[did.p] and did.seen[did.p]:hit() then return end
-    local made = creates and not missed(res)
-    if not made and not missed(res) or not (made or not creates) then return end
-    if creates then
-        local elsewhere_too
-        for _, x in ipairs(list) do -- a look that was not answered is no miss
-            local seen = x ~= did.p and t:clean(x) and (did.seen[x] or t:ask(M.ask_id(key, b), x))
-            elsewhere_too = elsewhere_too or seen and seen:hit()
-        end
-        if not elsewhere_too or t.V and not t:hollow(did.p) then return end
-        t.rctx:sleep(M.DELTA / 1000) -- what a removal is about to take from the copies is gone then
-        t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p)
-        t:complete(key, b, list)
-    elseif not t:restore(key, b, did.p, list) then
-        return
+-- did the authority miss, or make anew, what a copy has? Then what it made is undone, and -> true: decide again
+local function astray(t, did, key, b, list, creates, id)
+    local res, seen = did.res, did.seen[did.p]
+    if seen and (not seen:ok() or seen:hit()) or not res:ok() or not creates and not missed(res) then return false end
+    local made, elsewhere = not missed(res), false
+    for _, x in ipairs(list) do
+        local look = x ~= did.p and t:clean(x) and (did.seen[x] or t:ask(M.ask_id(key, b), x))
+        elsewhere = elsewhere or look and look:hit()
     end
-    did.seen[did.p] = t:ask(M.ask_id(key, b), did.p)
-    did.res, did.fresh = t:ask(q, did.p) or res, nil
+    if not elsewhere then return false end
+    local gone, anew
+    if t.V then gone, anew = t:emptied(did.p) end
+    if anew and not made then t:give_up(key, b, did.p, list) end
+    if t.V and not gone then return false end
+    if made then t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p) end
+    return t.V or again(t, key, b, did.p, list)
 end
 
 -- what can be learnt of the new item on the way
@@ -161,35 +133,63 @@ local function look(cmd, form)
     return cmd ~= mcp.CMD_MA and cmd ~= mcp.CMD_INCR and cmd ~= mcp.CMD_DECR and "item"
 end
 
--- a command whose outcome depends on the item: once at the authority, then spread
-function M.decided(t, r, cmd, key, list, q, id, form, make)
+local function remove(t, r, cmd, key, list)
+    if #list == 1 then return M.best(t, r, cmd, t:all(r, list), list) end
+    local b, did = b_flag(r), nil
+    repeat
+        did = t:decide(r, list, key, b, {})
+        if not did then return M.unreachable(t, r, cmd) end
+    until not astray(t, did, key, b, list)
+    t:erase(key, b, did.p, list, did.seen)
+    return M.answer(t, r, did.res)
+end
+
+-- the outcome of what was decided goes to the copies -> as `spread`
+local function settle(t, did, key, b, list, how, make)
+    local res, seen = did.res, did.seen[did.p]
+    local old = seen and seen:ok() and (M.id_of(seen) or false)
+    if did.done then return not did.last or publish(t, key, b, did, list, nil, how) end
+    if res:code() == mcp.MCMC_CODE_SERVER_ERROR then -- too large or out of memory: memcached has removed the old item
+        t:all(M.remove_key(key, b), list, did.p, key, b)
+    elseif res:ok() and not missed(res) and res:code() ~= mcp.MCMC_CODE_EXISTS then
+        if how.publish then return publish(t, key, b, did, list, old, how) end
+        if make and how.id then return t:spread(key, b, did.p, list, { id = how.id, old = old, make = make, placed = how.placed }) end
+        t:all(M.remove_key(key, b), list, did.p, key, b)
+    end
+    return true
+end
+
+-- a command whose outcome is decided at the authority, once, and then spread. how: id and delta as in `decide`; make: condition
+-- -> request for the copies, where the command says all of the new item
+function M.decided(t, r, cmd, key, list, q, how, form, make)
     local b, several, creates = b_flag(r), #list > 1, M.creates(r, cmd)
+    how.once, how.placed = not how.id, {}
+    how.publish = several and not make and cmd ~= mcp.CMD_MD and not r:has_flag("I")
+    how.fresh = how.publish and look(cmd, form)
     while true do
-        local wants = several and not make and cmd ~= mcp.CMD_MD and not r:has_flag("I")
-        local did, unknown = t:decide(q, list, key, b, { id = id, once = true, fresh = wants and look(cmd, form) })
+        local did, unknown = t:decide(q, list, key, b, how)
         if unknown then return M.unknown(t, r) end
         if not did then return M.unreachable(t, r, cmd) end
-        if several then revive(t, q, did, list, key, b, id, creates) end
-        local res, seen = did.res, did.seen[did.p]
-        local old = seen and seen:ok() and (M.id_of(seen) or false)
-        local again = false
-        if several and (res:ok() and not missed(res) and res:code() ~= mcp.MCMC_CODE_EXISTS) then
-            if wants then again = not publish(t, key, b, did, list, old)
-            elseif make and id then again = not t:spread(key, b, did.p, list, id, old, make)
-            else t:all(M.remove_key(key, b), list, did.p, key, b) end
-        elseif several and res:code() == mcp.MCMC_CODE_SERVER_ERROR then
-            t:all(M.remove_key(key, b), list, did.p, key, b)
-        end
-        if not again then
-            if did.done then return M.done(t, r, res, form, id) end
-            return M.answer(t, r, res, form)
+        if not several or not (not did.done and astray(t, did, key, b, list, creates, how.id)) then
+            if not several or settle(t, did, key, b, list, how, make) or not how.id then
+                if did.done then return M.done(t, r, did.value, form, how.id) end
+                return M.answer(t, r, did.res, form)
+            end
+            how.value = did.done and did.value or not did.done and string.match(did.res:raw_string() or "", "\r\n(.*)\r\n$") or nil
+            how.placed[did.p], how.sure = true, true
+            t:doubt(how, key .. b)
         end
     end
 end
 
 local function update(t, r, cmd, key, list)
-    local q, id, form, make = M.translate(r, cmd)
-    return M.decided(t, r, cmd, key, list, q, id, form, make)
+    local q, id, form, make, delta = M.translate(r, cmd)
+    return M.decided(t, r, cmd, key, list, q, { id = id, delta = delta, sure = M.class(r, cmd) == M.STORE }, form, make)
+end
+
+local function store(t, r, cmd, key, list)
+    if #list == 1 then return store_alone(t, r, cmd, list) end
+    return update(t, r, cmd, key, list)
 end
 
 M.coherent = { usual = usual, [M.READ] = read, [M.TOUCH] = touch, [M.STORE] = store, [M.REMOVE] = remove, [M.UPDATE] = update }

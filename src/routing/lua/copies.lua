@@ -6,9 +6,9 @@
 -- once: wait_cond counts all that is on its way, and an answer that failed meanwhile can't be waited for any more. Who waits
 -- for less (fastest.lua, `spent`) can wait for nothing else in that request: what was left over ends any later wait at once.
 --
--- HANDLES: for each server and request. The most that storms of faults have used is 9; each is reset after every request, and
+-- HANDLES: for each server and request. The most that storms of faults have used is 13; each is reset after every request, and
 -- takes 0.7 kB for every request in flight.
-local HANDLES <const> = 12
+local HANDLES <const> = 16
 
 -- A CLIENT_ERROR in answer to anybody's request resets the connection that all requests of the worker share, and they
 -- fail at once. So a quick failure is tried again, a slow one (the server hangs) is not. Microseconds.
@@ -154,7 +154,7 @@ function Copies:begin(asked)
     self.spent, self.said, self.asked = false, false, asked
     for x = 1, #used do used[x] = 0 end
     if asked then used[asked] = 1 end
-    if self.hurt then self.dead, self.tries, self.hurt, self.missed = {}, {}, nil, nil end
+    if self.hurt then self.dead, self.tries, self.hurt, self.missed, self.doubtful = {}, {}, nil, nil, nil end
 end
 
 -- does a request at the servers of its key
@@ -168,12 +168,13 @@ end
 -- a request without anything in front of the servers
 local function answer(t, r, usual)
     local cmd, key = r:command(), r:key()
-    local class, res, x = M.class(r, cmd), nil, nil
+    local class, res, x, late = M.class(r, cmd), nil, nil, nil
     if usual and class == READ then
-        res, x = usual(t.rctx, r, key)
+        res, x, late = usual(t.rctx, r, key)
         if res then return res end
     end
     t:begin(x)
+    if late then t.asked = nil end
     return t:route(r, cmd, key, class)
 end
 

@@ -65,10 +65,7 @@ function Relief:send(q, x) return Copies.send(self, for_stand_in(self, q, x), x)
 function Relief:ask(q, x) return Copies.ask(self, for_stand_in(self, q, x), x) end
 
 -- marks count with one copy too: all proxies go to the stand-in together
-function Relief:counts() return true end
-
--- a stand-in that misses a key simply misses it
-function Relief:hollow(x) return x <= self.regulars and Copies.hollow(self, x) end
+function Relief:has_copies() return true end
 
 -- the servers of a key, its stand-in last
 function Relief:with_stand_in(list, key)
@@ -83,7 +80,7 @@ function Relief:keep(marks)
     local V, kept, now = self.V, nil, mono()
     local before, since = V.kept_since or {}, {}
     for _, mark in ipairs(marks) do
-        if mark.state == "r" then
+        if mark.state == "r" and not match(mark.owner, M.EMPTIED) then
             local name = M.mark_text(mark)
             since[name] = before[name] or now
             mark.over = now - since[name] > 2 * KEEP
@@ -95,7 +92,7 @@ function Relief:keep(marks)
 end
 
 -- nobody regular is trusted: p is the stand-in, or all are dirty and p is the one that became so last
-local function in_need(t, p) return p > t.regulars or t.servers[p].dirty end
+local function in_need(t, p) return p > t.regulars or t.servers[p].bad == 2 end
 
 -- the authority. Where a request has begun with the regular servers alone and none of them is trusted by now, it begins anew.
 function Relief:lead(list)
@@ -141,7 +138,11 @@ end
 function M.relief(known, conf, record)
     if not conf.gutter or not known.V then return known end
     known.regulars, known.stand_ins, known.kept_for = #known.servers, #conf.gutter, KEEP
-    for i = 1, #conf.gutter do known.servers[#known.servers + 1] = record(known.V, "0-" .. i) end
+    for i = 1, #conf.gutter do
+        local rec = record(known.V, "0-" .. i)
+        rec.floor = 1.5 -- it comes after servers that were merely emptied
+        known.servers[#known.servers + 1] = rec
+    end
     for name, method in pairs(Relief) do known[name] = method end
     return known
 end

@@ -3,10 +3,11 @@
 -- be, and says there what this proxy knows. Decides who leads a key. Does not decide which servers hold it (ring.lua) nor
 -- when one is lost or whole again (marks.lua, repair.lua).
 --
--- Whoever sees a server's state change waits LEASE + GRACE before it uses another authority for that server's keys: by
--- then every view from before has run out. In between its keys have no authority here, so requests for them wait.
+-- Whoever sees a server's state change waits LEASE + GRACE + HEAD before it uses another authority for that server's keys: by
+-- then every view from before has run out. In between its keys have no authority here, so requests for them wait. A request
+-- whose answer was lost waits HEAD less: others may have seen its effect, so it is repeated before they look again.
 local state = memcached_proxy
-local format = string.format
+local match, format = string.match, string.format
 local mono = mcp.time_mono_millis
 local FORCE <const> = M.FORCE
 local EARLY <const> = 0.65 -- the part of a lease after which one request reads the view again
@@ -15,23 +16,25 @@ local TELL <const>, TOLD <const> = 3000, 10 -- ms between two times that this pr
 local Copies = M.Copies
 
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
--- valid, early: when the view runs out, and is to be read again; force: when the last change is in force;
--- calm: no server is dirty and no change is pending; tell: when to say what this proxy knows; servers: records by their
--- name in the view; ring, next, turn, steady: see ring.lua.
+-- valid, early: when the view runs out, and is to be read again;
+-- calm: all servers are trusted and no change is pending; losses: of servers, counted; tell: when to say what this proxy
+-- knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua.
 local function memory()
     if not state.view then
-        state.view = { valid = 0, early = 0, force = 0, tell = 0, calm = true, reading = 0, servers = {}, cas = {},
+        state.view = { valid = 0, early = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
             me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
-            reads = 0, every = 1, later = {}, tends = 0 }
+            reads = 0, every = 1, gap = 0, later = {}, tends = 0 }
         state.view.name = os.getenv("MEMCACHED_PROXY_ID") or state.view.me
     end
     return state.view
 end
 
--- a server's record. dirty: not to be read; was: the same before the change that is not yet in force; rank: when its
--- mark came, among others'; lost: since when this proxy can't use it; back, ready: see marks.lua; owed: keys, see marks.lua
+-- a server's record. bad: 0 if it is trusted; from 1 to 2 if it was emptied, the more the later; 2 if it missed writes; was:
+-- the same before the change that is in force from `till` on; turns: how often that has changed; rank: when its first mark came,
+-- among others'; emptied: when, by the marks; lost: since when this proxy can't use it; owner: of its mark; back, ready,
+-- everywhere, all: see marks.lua; owed: keys, see marks.lua
 local function record(V, name)
-    V.servers[name] = V.servers[name] or { name = name, dirty = false, was = false, rank = 0, owed = {}, owing = 0, force = 0 }
+    V.servers[name] = V.servers[name] or { name = name, bad = 0, was = 0, rank = 0, turns = 0, owed = {}, owing = 0, force = 0, till = 0 }
     return V.servers[name]
 end
 
@@ -67,20 +70,29 @@ function M.view(conf)
         several = conf.mode == "replicated" }, conf, record)
 end
 
--- server `rec` is seen, or was made, dirty or clean
-function Copies:change(rec, dirty)
+-- server `rec` is seen, or was made, better or worse
+function Copies:change(rec, bad)
     local V = self.memory
-    if mono() >= V.force then
-        for _, other in pairs(V.servers) do other.was = other.dirty end
-    end
-    rec.dirty, V.calm, V.force = dirty, false, mono() + FORCE
+    if mono() >= rec.till then rec.was = rec.bad end
+    -- a mark is appended to all of Q at once; that it goes may be written by cas until its owner's next reading
+    rec.till = math.max(rec.till, mono() + FORCE + (bad < rec.bad and M.LEASE or 0))
+    rec.bad, rec.turns, V.calm = bad, rec.turns + 1, false
 end
 
--- the marks that this proxy wants to see of its own
+-- whose mark? Mine have my name and a number, so that what is said of one loss is never taken for another's.
+local function is_mine(V, mark) return string.sub(mark.owner, 1, #V.me) == V.me end
+
+local function named(mark) return mark.server .. "." .. mark.owner end
+
+-- the marks that this proxy wants to see of its own, by name
 local function mine(V)
     local marks = {}
     for name, rec in pairs(V.servers) do
-        if rec.lost then marks[name] = rec.ready and "r" or "d" end
+        if rec.lost then
+            local mark = { server = name, owner = rec.owner, state = rec.ready and "r" or "d" }
+            marks[named(mark)] = mark
+        end
+        for _, mark in ipairs(rec.all or {}) do marks[named(mark)] = mark end
     end
     return marks
 end
@@ -89,15 +101,16 @@ end
 local function corrected(V, view, known)
     local want, marks, differs = mine(V), {}, view.repeated or not view.ring or view.ring.epoch < (V.next or V.ring).epoch
     for _, mark in ipairs(view.ring and view.marks or known) do
-        local own = mark.owner == V.me
-        local state_wanted = own and want[mark.server] or not own and not mark.over and mark.state or nil
-        if state_wanted then marks[#marks + 1] = { server = mark.server, owner = mark.owner, state = state_wanted } end
-        differs = differs or state_wanted ~= mark.state
-        if own then want[mark.server] = nil end
+        local wanted = want[named(mark)]
+        want[named(mark)] = nil
+        local rec = V.servers[mark.server]
+        local joint = V.known[named(mark)]
+        local over = not wanted and (joint and joint.over or is_mine(V, mark) or match(mark.owner, M.EMPTIED) and rec and not rec.emptied)
+        if not over then marks[#marks + 1] = wanted or mark end
+        differs = differs or over or (wanted or mark).state ~= mark.state
     end
-    for server, wanted in pairs(want) do
-        marks[#marks + 1] = { server = server, owner = V.me, state = wanted }
-        differs = true
+    for _, mark in pairs(want) do
+        marks[#marks + 1], differs = mark, true
     end
     return marks, differs
 end
@@ -146,11 +159,11 @@ function Copies:read_view()
         local res = self:got(tickets[y])
         if res and res:ok() then
             answers = answers + 1
-            local cas, text = string.match(res:hit() and res:raw_string() or "", "^VA %d+ c(%d+)\r\n(.*)\r\n$")
+            local cas, text = match(res:hit() and res:raw_string() or "", "^VA %d+ c(%d+)\r\n(.*)\r\n$")
             seen[y] = { cas = cas, view = M.parse_view(text or "") }
         else
             local failed = tickets[y] and self.rctx:result(tickets[y])
-            if failed and M.hung(failed) and (self.V or not self:counts()) then
+            if failed and M.hung(failed) and (self.V or not self:has_copies()) then
                 self.dead[y], self.hurt = true, true -- it hangs: this request need not find out again
                 self:lose(y)
             end
@@ -159,31 +172,57 @@ function Copies:read_view()
     return seen, answers
 end
 
--- all marks of all members, those of the first member first
-local function joined(q, seen)
-    local marks, dirty, rank = {}, {}, {}
+-- all marks of all members, those of the first member first. A proxy's mark that is `r` anywhere is so: it never becomes `d`
+-- again. -> marks; by server: rank; stale = it misses writes; emptied = when that was, or 0; fresh = it may have been
+-- lost, or trusted, and lost again since the last reading: it has a mark that is new, and none that has been there
+local function joined(V, q, seen)
+    local marks, rank, stale, emptied, fresh, lasting, times, at = {}, {}, {}, {}, {}, {}, {}, {}
     for _, y in ipairs(q) do
         local view = seen[y] and seen[y].view
         for _, mark in ipairs(view and view.marks or {}) do
-            local server = mark.server
-            if not rank[server] then
-                rank[server] = #marks + 1
+            local known = at[named(mark)]
+            if not known then
+                known = { server = mark.server, owner = mark.owner, state = mark.state }
+                at[named(mark)], marks[#marks + 1] = known, known
+            elseif mark.state == (mark.owner == "all" and "d" or "r") then
+                known.state = mark.state
             end
-            marks[#marks + 1] = mark
-            dirty[server] = dirty[server] or mark.state == "d"
         end
     end
-    return marks, dirty, rank
+    for i, mark in ipairs(marks) do
+        local server = mark.server
+        rank[server] = rank[server] or i
+        if V.known[named(mark)] then lasting[server] = lasting[server] or mark.state == "d" else fresh[server] = true end
+        local time = match(mark.owner, M.EMPTIED)
+        if time then
+            times[server] = math.max(times[server] or 0, tonumber(time, 16))
+        elseif mark.state == "d" and mark.owner == "all" then emptied[server] = 0
+        elseif mark.state == "d" then stale[server] = true end
+    end
+    for server in pairs(emptied) do emptied[server] = times[server] or 0 end
+    V.known = at
+    for server in pairs(lasting) do fresh[server] = fresh[server] and not lasting[server] end
+    return marks, rank, stale, emptied, fresh
 end
 
--- did nobody write the view since this proxy last read it? Then a view that ran out meanwhile is as good as before.
-local function unwritten(V, seen)
-    local same = true
-    for y, member in pairs(seen) do
-        same = same and member.cas and V.cas[y] == member.cas
-        V.cas[y] = member.cas
+-- what the members hold of this proxy's marks: one of an earlier loss that says `d` (on a member that had not been reached, or is back
+-- with old data) has been seen by others, so it goes the way of all marks. A mark may go when all members have it as `r`.
+local function look_after_mine(t, seen, answers)
+    local V = t.V
+    for x, rec in ipairs(t.servers) do
+        local ready = answers == #t.q and rec.ready
+        for _, member in pairs(seen) do
+            local here
+            for _, mark in ipairs(member.view.marks) do
+                if mark.server == rec.name and is_mine(V, mark) then
+                    here = here or mark.owner == rec.owner and mark.state
+                    if mark.owner ~= rec.owner and mark.state == "d" then t:lose(x) end
+                end
+            end
+            ready = ready and here == "r"
+        end
+        rec.everywhere = ready
     end
-    return same
 end
 
 -- does `owner` mark `server`?
@@ -200,27 +239,34 @@ function Copies:renew()
     V.reading, V.asked = V.reading + 1, start
     local seen, answers = self:read_view()
     V.reading = math.max(V.reading - 1, 0)
-    local marks, dirty, rank = joined(self.q, seen)
+    local marks, rank, stale, emptied, fresh = joined(V, self.q, seen)
     if self.keep then self:keep(marks) end -- gutter.lua
-    local ran_out, quiet = start >= V.valid, unwritten(V, seen)
+    local ran_out = start >= V.valid
     M.adopt(V, self.q, seen, start, ran_out)
     for name, rec in pairs(V.servers) do
-        local now_dirty = dirty[name] or rec.lost and not rec.ready or false
-        if answers * 2 <= #self.q then now_dirty = now_dirty or rec.dirty end -- a minority can't clear anybody
+        local posted, before = rec.all and rec.all[1].state, rec.emptied
+        if posted == (emptied[name] and "d" or "r") then rec.all = nil end -- from now on these marks are everybody's
+        rec.emptied = emptied[name] or rec.all and posted == "d" and before or nil
+        if rec.emptied ~= before then V.gap, V.every = start, 1 end
+        local now_bad = rec.emptied and M.hollow(rec.emptied) or 0
+        if stale[name] or rec.emptied == 0 or rec.lost and not rec.ready then now_bad = 2 end
+        if answers * 2 <= #self.q then now_bad = math.max(now_bad, rec.bad) end -- a minority can't clear anybody
         rec.rank = rank[name] or 0
-        if rec.too_many and start > rec.too_many and answers * 2 > #self.q and not stands(marks, name, V.me) then
+        if rec.too_many and start > rec.too_many and answers * 2 > #self.q and not stands(marks, name, rec.owner) then
             rec.too_many = nil -- a controller compares from now on
         end
-        if now_dirty ~= rec.dirty then self:change(rec, now_dirty)
-        elseif ran_out and not quiet and rank[name] then -- it may have changed twice while nobody looked
-            self:change(rec, now_dirty)
-            rec.was = not now_dirty
+        if now_bad ~= rec.bad then self:change(rec, now_bad)
+        elseif ran_out and fresh[name] then -- it may have changed twice while nobody looked
+            self:change(rec, now_bad)
+            rec.was = now_bad == 0 and 2 or 0
         elseif ran_out and rec.lost and not rec.ready and not rank[name] and answers * 2 > #self.q then
             -- its mark was taken away: a controller took this proxy for dead and compared
-            self:change(rec, true)
-            rec.was = false
+            self:change(rec, 2)
+            rec.was = 0
         end
     end
+    if self.V then look_after_mine(self, seen, answers) end
+    if self.V and not V.calm and answers == #self.q then self:start_anew() end
     local from = answers > 0 and start or mono() -- nobody answers: availability wins
     local new = answers == #self.q
     for _, member in pairs(seen) do new = new and not member.cas end
@@ -259,24 +305,40 @@ function Copies:leave(wrote)
     if V.tends > 0 then self:tend() end
 end
 
--- the first server of the list that is clean, or, when all are dirty, the one that became so last
-local function leader(servers, list, dead, field)
-    local last
+-- the first server of the list that is trusted, or was before the changes that are not in force at `before`. When none is: one that was emptied has nothing old, and the longer ago the more
+-- it has again; of those that missed writes the one that was marked last has missed least.
+local function leader(servers, list, dead, before)
+    local best, least
     for i = 1, #list do
         local x = list[i]
         if not dead[x] then
-            if not servers[x][field] then return x end
-            if not last or servers[x].rank > servers[last].rank then last = x end
+            local rec = servers[x]
+            local bad = before and before < rec.till and rec.was or rec.bad
+            if rec.floor and rec.floor > bad then bad = rec.floor end
+            if bad == 0 then return x end
+            if not best or bad < least or bad == 2 and least == 2 and rec.rank > servers[best].rank then best, least = x, bad end
         end
     end
-    return last
+    return best
 end
 
 local NONE = {}
 
+-- from when on leader p is everybody's: of a change of servers behind it in the list nobody needs to know
+local function settled(servers, list, p, now)
+    local till, trusted = 0, p and servers[p].bad == 0 and not servers[p].floor
+    if not trusted and p == leader(servers, list, NONE, now) then return 0 end
+    for i = 1, #list do
+        local rec = servers[list[i]]
+        if not trusted or (rec.was == 0) ~= (rec.bad == 0) then till = math.max(till, rec.till) end
+        if trusted and list[i] == p then break end
+    end
+    return till
+end
+
 local function authority(self, list)
     local V, dead = self.V, self.dead
-    if not V or V.calm then
+    if not V then
         for i = 1, #list do if not dead[list[i]] then return list[i] end end
         return nil
     end
@@ -286,34 +348,48 @@ local function authority(self, list)
             self:renew()
             now = mono()
         end
-        local p = leader(self.servers, list, dead, "dirty")
-        if now >= V.force then
+        local p = leader(self.servers, list, dead)
+        self.limit, self.turns = V.valid + M.GRACE, p and self.servers[p].turns
+        if V.calm or not p then return p end
+        local left = settled(self.servers, list, p, now) - now
+        if self.doubtful then left = left - M.HEAD end
+        if left <= 0 then
             self:calm_down()
             return p
         end
-        if not p or p == leader(self.servers, list, NONE, "was") then return p end
-        self.rctx:sleep((V.force - now) / 1000)
+        self.rctx:sleep(left / 1000)
     end
 end
 
 -- the authority of the key whose servers are `list`, or nil if this request has tried them all, or if these are no longer the
--- key's servers (ring.lua). Waits while it is open.
+-- key's servers (ring.lua). Waits while it is open; a request whose answer was lost (`doubtful`) less than others.
 function Copies:lead(list)
     local p = not self:has_left() and authority(self, list)
     return p and not self:has_left() and p or nil
+end
+
+-- does an answer of p, named by `lead`, count? If it came before anybody could use another
+-- authority, or if nothing has changed since.
+function Copies:counts(p, list)
+    local turns = self.turns
+    if not self.V or mono() < self.limit then return true end
+    return authority(self, list) == p and self.turns == turns
 end
 
 -- the last change is in force: is there anything left to look at for each request?
 function Copies:calm_down()
     local V = self.memory
     for _, rec in pairs(V.servers) do
-        if rec.dirty then return end
+        if rec.bad > 0 or mono() < rec.till then return end
     end
     V.calm = true
 end
 
--- is p still the authority? For who has to look twice.
-function Copies:leads(p, list) return authority(self, list) == p end
-
 -- may x be read as a copy?
-function Copies:clean(x) return not self.dead[x] and not (self.V and self.servers[x].dirty) end
+function Copies:clean(x) return not self.dead[x] and not (self.V and self.servers[x].bad > 0) end
+
+-- does x take writes, as far as this proxy knows?
+function Copies:takes(x)
+    local rec = self.V and self.servers[x]
+    return not self.dead[x] and not (rec and rec.lost and not rec.back)
+end

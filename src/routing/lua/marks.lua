@@ -13,10 +13,13 @@ local LIMIT <const> = 20000
 
 function Copies:known_lost(x) return self.V and self.servers[x].lost and not self.servers[x].ready end
 
--- appends this proxy's mark to every member of Q but x
-local function post(t, x)
-    local rec = t.servers[x]
-    local text = " " .. M.mark_text({ state = "d", server = rec.name, owner = t.V.me })
+-- appends marks to every member of Q but x
+local function post(t, x, marks)
+    local text = ""
+    for _, mark in ipairs(marks) do
+        text = text .. " " .. M.mark_text(mark)
+        t.V.known[mark.server .. "." .. mark.owner] = mark
+    end
     local q = M.request(format("ms %s %d MA N0", M.VIEW, #text), text .. "\r\n")
     for _, y in ipairs(t.q) do
         if y ~= x and not t.dead[y] then t:send(q, y) end
@@ -24,37 +27,85 @@ local function post(t, x)
     t:wait()
 end
 
+local function copied(t)
+    local ring = t.memory.next or t.memory.ring
+    return ring.R > 1 or ring.R == 0 and t.several or ring.before
+end
+
 -- can anybody have a newer item than x has? Not while a key is on one server only.
-function Copies:counts()
-    local ring = self.memory.next or self.memory.ring
-    return ring.R > 1 or ring.R == 0 and self.several or ring.before
+function Copies:has_copies() return copied(self) end
+
+-- marks x, and has every request from now on wait until everybody knows
+local function distrust(t, x, bad, marks)
+    local rec = t.servers[x]
+    local worse = bad > rec.bad
+    if worse then t:change(rec, bad) end
+    post(t, x, marks)
+    rec.force = mono() + FORCE -- the lease counts from when the mark stands
+    if worse then rec.till = math.max(rec.till, rec.force) end
 end
 
 -- x did not answer. From now on this proxy owns a mark; others stop trusting x within a lease.
 function Copies:lose(x)
     local V = self.V
-    local rec = V and self:counts() and self.servers[x]
+    local rec = V and self:has_copies() and self.servers[x]
     if not rec then return end
     rec.back = nil
     if rec.lost and not rec.ready then return end
     if not rec.lost then V.tends = V.tends + 1 end
     rec.lost, rec.ready, rec.probed = not rec.ready and rec.lost or mono(), nil, mono()
-    local trusted = not rec.dirty
-    if trusted then
-        self:change(rec, true)
-        rec.force = V.force
+    rec.force, V.losses = mono() + FORCE, V.losses + 1
+    rec.owner = V.me .. "n" .. V.losses
+    distrust(self, x, 2, { { state = "d", server = rec.name, owner = rec.owner } })
+end
+
+-- the request whose miss says that x has been emptied, or emptied once more
+function Copies:ask_whole(x) return M.request("mg " .. (self.servers[x].emptied and M.NOTED or M.WHOLE) .. " v") end
+
+-- x has been emptied. It is marked: it takes writes, and is not read. Not where nobody else has its keys.
+function Copies:mark_emptied(x)
+    local rec, now = self.servers[x], mcp.time_real_millis()
+    if not copied(self) or x > (self.regulars or x) then return end
+    -- the second one tells since when; it is `r`, because nobody owes anything for it
+    local marks = { { state = "d", server = rec.name, owner = "all" }, { state = "r", server = rec.name, owner = format("e%x", now) } }
+    rec.all, rec.emptied = marks, now
+    self:try(M.request("ms " .. M.NOTED .. " 1", "1\r\n"), x)
+    distrust(self, x, M.hollow(now), marks)
+end
+
+-- a key is missing on authority x: has x been emptied since that was last found out, or does it no longer answer? -> true if
+-- so: ask `lead` again; else false, and true if x has started anew
+function Copies:emptied(x)
+    local rec = self.servers[x]
+    if not copied(self) or x > (self.regulars or x) then return false end
+    if rec.turns ~= self.turns then return true end -- another request has just found out
+    local res = self:ask(self:ask_whole(x), x)
+    if not res then return true end
+    if not res:ok() or res:hit() then return false, res:raw_string() == "VA 1\r\n2\r\n" end
+    self:mark_emptied(x)
+    return true
+end
+
+-- Nobody is whole any more, and for a while the copies had all that was read: then all lead again, without ever having been filled.
+-- What one of them lacks is lost (`give_up`).
+function Copies:start_anew()
+    local V, regulars = self.V, self.regulars or #self.servers
+    if V.every < M.SELDOM or mono() - V.gap < M.QUIET then return end
+    for x = 1, regulars do
+        if not self.servers[x].emptied or self.servers[x].bad == 2 then return end
     end
-    post(self, x)
-    if trusted then -- the lease counts from when the mark stands
-        V.force = math.max(V.force, mono() + FORCE)
-        rec.force = V.force
+    for x = 1, regulars do
+        local rec = self.servers[x]
+        self:send(M.request("ms " .. M.WHOLE .. " 1", "2\r\n"), x)
+        rec.all = { { state = "r", server = rec.name, owner = "all" } }
     end
+    self:wait()
 end
 
 -- x has missed a write of this key
 function Copies:owe(x, key, b)
     local V = self.V
-    local rec = V and self:counts() and self.servers[x]
+    local rec = V and self:has_copies() and self.servers[x]
     if not rec then return end
     self:lose(x)
     self.missed, self.hurt = self.missed or {}, true

@@ -1,8 +1,8 @@
 -- Making servers whole again by comparing, a little after each request. Worker VM.
 --   owed keys      a server that was lost and is back gets, for each key that it was owed, what the key's authority has
 --                  now. When nothing is owed, its mark becomes `r` for two changes' time and then goes (marks.lua).
---   missing copies a read that finds a server without the key leaves a note; the item is put there by a later request.
--- Nobody sweeps: what is not read or owed is left to a controller.
+--   emptied        a read that finds such a server without the key leaves a note; the item is put there by a later request.
+-- Nobody reads a server that is mended. Nobody sweeps: what is not read or owed is left to a controller.
 local match = string.match
 local mono = mcp.time_mono_millis
 local Copies = M.Copies
@@ -11,9 +11,9 @@ local PROBE <const> = 100 -- ms between two looks whether a lost server is back
 -- A packet that a server has not got is sent again after a time that doubles, so one from before an outage comes at most
 -- as long after its end as it lasted. So long a server that is back gets no repair yet. Milliseconds.
 local SETTLE_MIN <const>, SETTLE_MAX <const> = 300, 60000
-local READY <const> = 2 * (M.LEASE + M.GRACE)
+local READY <const> = 3 * M.LEASE + 2 * (M.GRACE + M.HEAD)
 local NOTES <const> = 1000 -- keys to be looked after; more are forgotten, reads find them again
-local SELDOM <const> = 31 -- one read of so many looks at the other copies while they are complete; odd, as rounds of keys are not
+M.SELDOM = 31 -- one read hit of so many looks at the other copies while they are complete; odd, as rounds of keys are not
 
 -- puts `item` on server x in place of version `there` (nil: of nothing), if source still has it afterwards
 local function put(t, key, b, item, source, x, there)
@@ -44,12 +44,11 @@ local function latest(t, x, key, b, list)
     return best, false
 end
 
--- who knows what server x ought to have of the key: the first that is trusted; when all are dirty the one that became so last, of
--- those that this proxy does not owe the key, and never a stand-in; nil if there is none
+-- who knows what server x ought to have of the key: its authority; if that is x, or is owed the key too, the one of the others that
+-- was marked last and is not, and never a stand-in; nil if there is none
 local function teacher(t, x, name, list)
-    for _, y in ipairs(list) do
-        if y ~= x and t:clean(y) then return y end
-    end
+    local source = t:lead(list)
+    if source and source ~= x and not t.servers[source].owed[name] then return source end
     local best, rank = nil, 0
     for _, y in ipairs(list) do
         local rec, regular = t.servers[y], not t.stand_ins or y <= t.regulars
@@ -84,11 +83,11 @@ local function compare(t, x, key, b)
     if not found or not seen or not found:ok() or not seen:ok() then return false end
     local item, there = not removed and M.item(found), M.id_of(seen)
     t:give_back(found, source, key, b)
-    if item and item.id == there then return true end
-    if item then return put(t, key, b, item, source, x, there) end
-    if not there then return true end
+    if item and item.id == there then return t:counts(source, list) end
+    if item then return put(t, key, b, item, source, x, there) and t:counts(source, list) end
+    if not there then return t:counts(source, list) end
     local gone = t:try(M.remove_id(key, b, there), x)
-    return gone and gone:ok() and gone:code() ~= mcp.MCMC_CODE_EXISTS
+    return gone and gone:ok() and gone:code() ~= mcp.MCMC_CODE_EXISTS and t:counts(source, list)
 end
 
 -- one owed key of a server that is back. The note stays until it is done, in case that the client leaves meanwhile.
@@ -116,8 +115,10 @@ local function recover(t, x, rec)
     if not rec.back then
         if now - rec.probed < PROBE then return end
         rec.probed = now
-        local res = t:try(M.request("mg " .. M.VIEW), x)
-        if res and res:ok() and not rec.back then rec.back = mono() end
+        local res = t:try(t:ask_whole(x), x)
+        if not res or not res:ok() or rec.back then return end
+        rec.back = mono()
+        if not res:hit() then t:mark_emptied(x) end
     elseif rec.too_many or now - rec.back < math.min(math.max(rec.back - rec.lost, SETTLE_MIN), SETTLE_MAX) then
         return
     elseif rec.owing > 0 then
@@ -125,7 +126,7 @@ local function recover(t, x, rec)
     elseif not rec.ready then
         rec.ready = now -- the next reading of the view writes it down
         t.V.early = 0
-    elseif now - rec.ready > READY + M.LEASE + (t.kept_for or 0) then
+    elseif (rec.everywhere or t.kept_for) and now - rec.ready > READY + M.LEASE + (t.kept_for or 0) then
         rec.lost, rec.ready, rec.back = nil, nil, nil
         t.V.tends, t.V.early = t.V.tends - 1, 0
     end
@@ -154,68 +155,88 @@ function Copies:note(key, b)
     V.tends = V.tends + 1
 end
 
--- with a read at p: every now and then, or often while copies are found missing, asks the others too, in the same go: one
--- more round would hold up all that the client has sent behind it -> tickets for `sampled`, or nil
-function Copies:sample(key, r, p, list)
-    local V = self.V
-    V.reads = V.reads + 1
-    if V.reads < V.every then return nil end
-    V.reads = 0
-    local tickets, q = {}, M.ask_id(key, r:has_flag("b") and " b" or "")
+-- asks the emptied servers that take writes whether they have the key -> tickets, or nil if there are none
+local function ask_emptied(t, key, b, list)
+    local tickets
     for _, x in ipairs(list) do
-        if x ~= p and self:clean(x) then tickets[x] = self:send(q, x) end
+        if t:takes(x) and (not t.V or t.servers[x].emptied) then
+            tickets = tickets or {}
+            tickets[x] = t:send(M.ask_id(key, b), x)
+        end
     end
     return tickets
 end
 
--- that read was a hit: have the others the item too?
+local function lacks(t, ticket)
+    local res = t:got(ticket)
+    return res and res:ok() and not res:hit()
+end
+
+-- with a read: every now and then, or often while copies are found missing, asks the emptied servers too, in the same go: one
+-- more round would hold up all that the client has sent behind it -> tickets for `sampled`, or nil
+function Copies:sample(key, r, list)
+    local V = self.V
+    if V.calm then return nil end
+    V.reads = V.reads + 1
+    if V.reads < V.every then return nil end
+    V.reads = 0
+    return ask_emptied(self, key, r:has_flag("b") and " b" or "", list)
+end
+
+-- that read was a hit: have the emptied servers the item too?
 function Copies:sampled(key, b, tickets)
     local V, missing = self.V, false
-    for x, ticket in pairs(tickets) do
-        local res = self:got(ticket)
-        missing = missing or res and res:ok() and not res:hit() and self:hollow(x)
-    end
-    V.every = missing and 1 or math.min(V.every * 2, SELDOM)
+    for _, ticket in pairs(tickets) do missing = missing or lacks(self, ticket) end
+    if missing then V.gap = mono() end
+    V.every = missing and 1 or math.min(V.every * 2, M.SELDOM)
     if missing then self:note(key, b) end
 end
 
--- which clean servers have the key -> the first that has it, those that lack it, and whether some answer was missing
-local function survey(t, key, b, list)
-    local tickets, source, lacking = {}, nil, {}
-    for _, x in ipairs(list) do
-        if t:clean(x) then tickets[x] = t:send(M.ask_id(key, b), x) end
-    end
+-- which of the emptied servers lack the key
+local function lacking(t, key, b, list)
+    local tickets, found = ask_emptied(t, key, b, list) or {}, {}
     t:wait()
     for _, x in ipairs(list) do
-        local res = t:got(tickets[x])
-        if res and res:hit() then source = source or x
-        elseif res and res:ok() then lacking[#lacking + 1] = x end
+        if tickets[x] and lacks(t, tickets[x]) then found[#found + 1] = x end
     end
-    return source, lacking
+    return found
 end
 
--- puts the item on every clean server that lacks it -> "done", or "late": an item is on its way for at most DELTA, because
--- a removal that finds the servers in disagreement waits longer than that and removes once more (version.lua)
+-- puts the item of the first trusted server on those that were emptied and lack it -> was any put?
 function Copies:complete(key, b, list)
-    local start = mono()
-    local source, lacking = survey(self, key, b, list)
-    if not source or #lacking == 0 then return "done" end
-    local res = self:try(M.ask_item(key, b), source)
-    local item = M.item(res)
-    self:give_back(res, source, key, b)
-    if not item then return "done" end
-    if mono() - start > M.DELTA then return "late" end
-    for _, x in ipairs(lacking) do put(self, key, b, item, source, x, nil) end
-    return "done"
+    local source, item, any
+    for _, x in ipairs(list) do
+        if self:clean(x) then
+            local res = self:try(M.ask_item(key, b), x)
+            source, item = x, M.item(res)
+            self:give_back(res, x, key, b)
+            if item or self.V then break end -- without a view all are trusted, and any may have been emptied
+        end
+    end
+    if not item then return false end
+    for _, x in ipairs(lacking(self, key, b, list)) do
+        if x ~= source and put(self, key, b, item, source, x, nil) then any = true end
+    end
+    return any
 end
 
--- authority p misses what a command wants -> a server that has it, if any and if p was emptied; then p has it too, if it
--- can take it. What a write in flight is about to take from the copies is gone after DELTA, so that is waited for first.
-function Copies:restore(key, b, p, list)
-    if self.V and not self:hollow(p) or not survey(self, key, b, list) then return nil end
-    self.rctx:sleep(M.DELTA / 1000)
-    for _ = 1, 3 do
-        if self:complete(key, b, list) == "done" then break end
+-- authority p, which has started anew, misses the key: then it is lost, and must not come back from others -> had one of them it? Then ask
+-- p again, as it may just have been written.
+function Copies:give_up(key, b, p, list)
+    local tickets, found = {}, false
+    for _, x in ipairs(list) do
+        if x ~= p and self:takes(x) then tickets[x] = self:send(M.ask_id(key, b), x) end
     end
-    return (survey(self, key, b, list))
+    self:wait()
+    for _, x in ipairs(list) do
+        local res = self:got(tickets[x])
+        local id = res and M.id_of(res)
+        if id then
+            found = true
+            self:all(M.remove_id(key, b, id), { x }, nil, key, b)
+        elseif x ~= p and not res then
+            self:owe(x, key, b)
+        end
+    end
+    return found
 end

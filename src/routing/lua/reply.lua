@@ -44,7 +44,7 @@ function M.behind(t, r)
     return "SERVER_ERROR this proxy does not know the servers of the ring in force yet\r\n"
 end
 
--- a write may have been done, and somebody has written since: to say anything else would be a guess
+-- a write may have been done, and somebody has written over it since: to say anything else would be a guess
 function M.unknown(t, r)
     if M.silent(r) then return word(t, r, mcp.MCMC_CODE_OK) end
     return "SERVER_ERROR a cache server was lost meanwhile, the outcome is not known\r\n"
@@ -76,10 +76,10 @@ function M.best(t, r, cmd, answers, list, form)
     return M.answer(t, r, found, form)
 end
 
--- the answer to a write whose own answer was lost, but which the server is known to have done. res: `mg key v c u`
-function M.done(t, r, res, form, id)
+-- the answer to a write whose own answer was lost, but which the server is known to have done. value: what it made, or nil
+function M.done(t, r, value, form, id)
     if form == "word" or M.silent(r) then return word(t, r, mcp.MCMC_CODE_OK) end
-    local value = match(res:raw_string(), "\r\n(.*)\r\n$") or ""
+    if not value and (form == "number" or r:has_flag("v")) then return M.unknown(t, r) end
     if form == "number" then return match(value, "%d+") .. "\r\n" end
     local flags, wanted = "", false
     for flag in gmatch(match(r:raw_line(), "^%S+ +%S+(.*)"), " (%a%S*)") do

@@ -7,21 +7,24 @@
 local M = {}
 
 -- Seconds. A request waits for a server that does not answer at most this long; afterwards the server counts as down and
--- fails at once until it answers again (asked every second). TIMEOUT + LEASE + GRACE is the stall of the requests that
--- find a server dead, and stays under 250 ms with the work around it.
-M.TIMEOUT = 0.15
+-- fails at once until it answers again (asked every second). TIMEOUT + LEASE + GRACE + HEAD is the stall of the requests
+-- that find a server dead, and stays under 250 ms.
+M.TIMEOUT = 0.14
 
 -- Milliseconds; docs/coherence.md says why these. LEASE: how long a view may be used, from the start of its reading.
--- GRACE: how long an operation that began under a valid view may still take effect. DELTA: how long an item may be on
--- its way from one server to another.
-M.LEASE, M.GRACE, M.DELTA = 65, 25, 40
+-- GRACE: how long an operation that began under a valid view may still take effect. HEAD: how much earlier than all others
+-- an operation whose answer was lost goes to the next authority. DELTA: before a missing copy is looked after.
+M.LEASE, M.GRACE, M.HEAD, M.DELTA = 65, 25, 15, 40
+
+-- Milliseconds from when something stands in the view until it is in force: every view from before has run out by then.
+M.FORCE = M.LEASE + M.GRACE + M.HEAD
+
+-- Milliseconds for which nothing was found missing until servers that all have been emptied lead again (marks.lua).
+M.QUIET = 60000
 
 -- Seconds that a stand-in keeps a key at most (gutter.lua). Long enough that a key which is asked for often is looked up anew
 -- only now and then; short enough that the writes of a server's keys pay a removal more only for a moment after its return.
 M.STAND_IN = 10
-
--- Milliseconds from when something stands in the view until it is in force: every view from before has run out by then.
-M.FORCE = M.LEASE + M.GRACE
 
 -- Said in one line by a memcached that has the proxy but not all that this library uses; it does not start then.
 M.TOO_OLD = "memcached-proxy: this memcached is too old, 1.6.40 or newer is needed"

@@ -1,23 +1,81 @@
 -- Versions: a write is decided at the authority under one cas id, and its outcome spread to the copies. Worker VM.
 -- A copy is overwritten only where it still holds the version that the authority held before (C<id>), so a late or doubled
--- message can never undo a newer write; only an empty place needs a second look. Does not know commands (coherent.lua).
+-- message can never undo a newer write. Where it held another, the version before is noted there as passed: who has lost
+-- its answer finds out that it was done. Does not know commands (coherent.lua).
 local Copies = M.Copies
+local match, format = string.match, string.format
+local mono = mcp.time_mono_millis
 
-local ROUNDS <const> = 3 -- a copy that others write at the same time is tried so often, then taken away
+local ROUNDS <const> = 5 -- a copy that others write at the same time is tried so often, then taken away
+local LIFE <const> = 3 -- seconds that a note stays: longer than an answer can be waited for
+local DOUBTS <const>, CHAIN <const> = 256, 3 -- lost answers that are remembered, and looked for at once
+
+-- Writes whose answers were lost: { name = key, id, sent = in which order, delta, placed = servers that took the version from
+-- us, value = what it made, if known }. void: known not to have been done.
+local doubts, sent = {}, 0
 
 local function id_at(res) return res and res:ok() and (M.id_of(res) or false) end
 
--- a quick failure of a command that must not run twice: its cas id tells whether it ran -> the answer; true if it ran and
--- the answer is that of `mg key v c u`
-local function resume(t, q, p, ticket, key, b, id)
-    if not id then -- unknowable: a cache may lose a key, so take it away and decide anew
-        if not t:retry(M.remove_key(key, b), p, ticket) then return nil end
-        return t:ask(q, p)
+-- how has lost its answer, or the authority before the copies had the outcome: it is in doubt whether it is done
+function Copies:doubt(how, name)
+    self.doubtful, self.hurt = true, true
+    how.doubt = { name = name, id = how.id, sent = how.sent, delta = how.delta, sure = how.sure, placed = how.placed or {}, value = how.value }
+    if how.id then
+        if #doubts >= DOUBTS then table.remove(doubts, 1) end
+        doubts[#doubts + 1] = how.doubt
     end
-    local seen = t:retry(M.request("mg " .. key .. b .. " v c u"), p, ticket)
-    if not seen then return nil end
-    if M.id_of(seen) == id then return seen, true end
-    return t:ask(q, p)
+end
+
+-- the doubtful writes of a key, from `mine` on as they were sent: one server did them in that order, or none after the first it did not do
+local function chain(mine)
+    local list = { mine }
+    for _, other in ipairs(doubts) do
+        if other.name == mine.name and other.sent > mine.sent and not other.void and #list < CHAIN then
+            list[#list + 1] = other
+        end
+    end
+    table.sort(list, function(a, b) return a.sent < b.sent end)
+    return list
+end
+
+-- what `mine` made, if `value` is what the j-th of the chain made; nil where that can't be told
+local function back(list, j, value)
+    for i = j, 2, -1 do
+        local number = math.tointeger(tonumber(value))
+        value = number and list[i].delta and format("%d", number - list[i].delta) or nil
+    end
+    return value
+end
+
+-- Was it done, though the answer was lost? Its version is what p has, or took from us, or has been passed by another write; or
+-- a later one of this proxy was done. -> was it (nil if p no longer answers), its value (nil where another write has passed it and did
+-- not know), is it what p has, and was only a later one found? Ours ran before that, but may have been refused.
+local function resolve(t, p, list, key, b, mine)
+    local later, tickets, asked = chain(mine), {}, {}
+    local q = M.request("mg " .. key .. b .. " v c u")
+    local look = t:send(q, p)
+    for j, other in ipairs(later) do
+        tickets[j], asked[j] = {}, M.request("mg " .. M.PASSED .. other.id .. " v")
+        for _, x in ipairs(list) do
+            if #list > 1 and not t.dead[x] then tickets[j][x] = t:send(asked[j], x) end
+        end
+    end
+    t:wait()
+    local now = look and (t:got(look) or t:retry(q, p, look))
+    if not now then return nil end
+    local id, value = id_at(now), match(now:raw_string() or "", "\r\n(.*)\r\n$")
+    for j, other in ipairs(later) do
+        if id == other.id then return true, mine.value or back(later, j, value), j == 1, j > 1 end
+        if other.placed[p] then return true, mine.value, false, j > 1 end
+        for _, x in ipairs(list) do
+            local ticket = tickets[j][x]
+            local note = ticket and (t:got(ticket) or t:retry(asked[j], x, ticket))
+            if note and note:ok() and note:hit() then
+                return true, mine.value or back(later, j, match(note:raw_string() or "", "\r\n(%d+)\r\n$")), false, j > 1
+            end
+        end
+    end
+    return false
 end
 
 -- a copy of the version that authority p had; there is none where p's was stale, because stale items are not copied
@@ -37,9 +95,11 @@ local function together(t, q, p, list, key, b, how)
         local others = counts and M.ask_counter(key, b) or look
         for i = 1, #list do
             local x = list[i]
-            if t:clean(x) then looks[x] = t:send(x == p and look or others, x) end
+            if t:takes(x) then looks[x] = t:send(x == p and look or others, x) end
         end
     end
+    sent = sent + 1
+    how.sent = sent
     cmd = t:send(q, p)
     if how.fresh == "item" then item = t:send(M.ask_item(key, b), p)
     elseif counts then after = t:send(M.ask_id(key, b), p) end
@@ -58,31 +118,68 @@ local function together(t, q, p, list, key, b, how)
     return cmd, seen, copy and M.counted(t:got(cmd), t:got(after), copy, how.id)
 end
 
--- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q must not run twice; fresh =
--- "item" if the item as it is afterwards is wanted, "number" if q is a `ma .. v t`. -> nil if no server answers; nil, true
--- if the outcome can't be known; else { res, p = the authority, seen = what servers held before, by server, fresh = that
--- item, where it was seen on the way, done = true if res is that of `mg key v c u` }
+-- q has no id and must not run twice: is what p holds still what it held before? nil if that is not known
+local function untouched(t, p, key, b, before)
+    local now = t:ask(M.ask_id(key, b), p)
+    if not now or not before or not before[p] then return nil end
+    return id_at(now) == id_at(before[p])
+end
+
+-- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q has none and must not run
+-- twice; sure = true if q can't be refused; fresh = "item" if the item as it is afterwards is wanted, "number" if q is a `ma .. v t`; delta = what q adds.
+-- -> nil if no server answers; nil, true if the outcome can't be known; else { res, p = the authority, seen = what servers
+-- held before, by server, fresh = that item, where it was seen on the way }, or, where the answer was lost,
+-- { done = true, value, p, seen = {}, last = it is what p has }
 function Copies:decide(q, list, key, b, how)
-    local p = self:lead(list)
-    if not p then return nil end
-    local cmd, seen, fresh = together(self, q, p, list, key, b, how)
-    local res, done = self:got(cmd), nil
-    if not res then
-        fresh = nil
-        if how.once then res, done = resume(self, q, p, cmd, key, b, how.id) else res = self:retry(q, p, cmd) end
-    end
-    while not res do
-        self.dead[p] = true
-        self:owe(p, key, b) -- it may have run there, or run yet
-        p = self:lead(list)
+    local before
+    while true do
+        local p, done, value, last, later = self:lead(list), nil, nil, nil, nil
         if not p then return nil end
-        local now = self:ask(M.ask_id(key, b), p)
-        -- somebody went on, from what the lost server did for us or without it: it can't be told
-        if now and seen[p] and id_at(now) ~= id_at(seen[p]) then return nil, true end
-        seen[p] = now
-        res = now and self:ask(q, p)
+        local mine = how.doubt
+        while mine and mine.id and done == nil do
+            done, value, last, later = resolve(self, p, list, key, b, mine)
+            if done == nil then
+                self:owe(p, key, b)
+                p = self:lead(list)
+                if not p then return nil end
+            end
+        end
+        if mine and mine.id then
+            if done and later and not (value or mine.sure) then return nil, true end
+            if done then
+                if mine.old then -- whose version ours was built upon may not have his answer either
+                    local number = value and mine.delta and format("%d\r\n", value - mine.delta)
+                    self:witness({ id = mine.old, value = number or "" }, p, list)
+                    self:wait()
+                end
+                return { done = true, value = value, p = p, seen = {}, last = last }
+            end
+            mine.void = true
+        elseif mine and how.once then
+            local same = untouched(self, p, key, b, before)
+            if same == false then return nil, true end
+            if same == nil then self:ask(M.remove_key(key, b), p) end -- a cache may lose a key
+        end
+        how.doubt = nil
+        local start = mono()
+        local cmd, seen, fresh = together(self, q, p, list, key, b, how)
+        local res = self:got(cmd)
+        local late = res and #list > 1 and self.V and start + res:elapsed() / 1000 >= self.limit -- the looks may have taken longer
+        if res and not late then return { res = res, p = p, seen = seen, fresh = fresh } end
+        self:doubt(how, key .. b) -- before anything is waited for: other requests want to know
+        how.doubt.old = id_at(seen[p])
+        if late and self:counts(p, list) then
+            self.doubtful = false
+            return { res = res, p = p, seen = seen, fresh = fresh }
+        end
+        before = before or seen
+        if not res and not self:retry(M.ask_id(key, b), p, cmd) then
+            self.dead[p] = true
+            self:owe(p, key, b) -- it may have run there, or run yet
+        elseif not res and #list > 1 then
+            self.rctx:sleep(M.GRACE / 1000) -- who wrote upon it may be about to note that
+        end
     end
-    return { res = res, p = p, seen = seen, fresh = fresh, done = done }
 end
 
 -- res: what server x answered to a look of ours. A stale item's token is a client's.
@@ -92,11 +189,11 @@ function Copies:give_back(res, x, key, b)
 end
 
 -- sends the new version to the copies in `pending` -> those that refused it, those that had nothing before
-local function offer(t, key, b, pending, condition, make)
+local function offer(t, key, b, pending, condition, version)
     local tickets, made, refused, added = {}, {}, {}, {}
     for _, x in ipairs(pending) do
         local c = condition[x]
-        made[c] = made[c] or make(c)
+        made[c] = made[c] or version.make(c)
         tickets[x] = t:send(made[c], x)
     end
     t:wait()
@@ -105,6 +202,7 @@ local function offer(t, key, b, pending, condition, make)
         local res = tickets[x] and (t:got(tickets[x]) or t:retry(q, x, tickets[x]))
         if not res then t:owe(x, key, b)
         elseif res:ok() and res:code() == mcp.MCMC_CODE_OK then
+            if version.placed then version.placed[x] = true end
             if condition[x] == " ME" then added[#added + 1] = x end
         else refused[#refused + 1] = x end -- one that is being repaired too: else it keeps what it has once it is trusted
     end
@@ -115,29 +213,77 @@ local function remove_from(t, q, servers, key, b)
     if #servers > 0 then t:all(q, servers, nil, key, b) end
 end
 
--- version id, which authority p holds in place of version `old` (false: of nothing, nil: unknown), goes to the others.
--- make: condition -> request. -> false if p has lost the lead meanwhile: then decide again.
-function Copies:spread(key, b, p, list, id, old, make)
-    local pending, condition = {}, {}
+-- version `id` was built upon another than servers `refused` hold: notes that one there, and its number if known
+local function note(t, id, value, servers)
+    if not id or #servers == 0 then return end
+    value = value or ""
+    local q = M.request(format("ms %s%s %d T%d", M.PASSED, id, #value, LIFE), value .. "\r\n")
+    for _, x in ipairs(servers) do t:send(q, x) end
+end
+
+-- p has what another has written, and we are to spread it: he may not have had his answer, so it is noted that it is done
+function Copies:witness(item, p, list)
+    local others = {}
+    for _, x in ipairs(list) do
+        if x ~= p and self:takes(x) then others[#others + 1] = x end
+    end
+    note(self, item.id, match(item.value, "^(%d+)\r\n$"), others)
+end
+
+local function is_hit(t, ticket)
+    local res = t:got(ticket)
+    return res and res:ok() and res:hit()
+end
+
+-- the authority is gone, and `refused` hold something else than it held: what was on its way arrives in GRACE, before
+-- anybody uses the next authority. Who has something newer has a note of ours, who lost what it had lost it after us; the
+-- others get it. Who had nothing has it in vain if it was removed before it came.
+local function without_authority(t, key, b, version, refused, added)
+    t.rctx:sleep(M.GRACE / 1000)
+    local condition, passed, older, vain = {}, {}, {}, {}
+    local q = M.request("mg " .. M.PASSED .. version.id)
+    for _, x in ipairs(refused) do passed[x] = t:send(q, x) end
+    for _, x in ipairs(added) do passed[x] = t:send(q, x) end
+    local tickets = {}
+    for _, x in ipairs(refused) do tickets[x] = t:send(M.ask_id(key, b), x) end
+    t:wait()
+    for _, x in ipairs(refused) do
+        local there = id_at(t:got(tickets[x]))
+        if not is_hit(t, passed[x]) and (there or not version.old) then
+            older[#older + 1], condition[x] = x, there and " C" .. there or " ME"
+        end
+    end
+    for _, x in ipairs(added) do
+        if is_hit(t, passed[x]) then vain[#vain + 1] = x end
+    end
+    remove_from(t, M.remove_id(key, b, version.id), vain, key, b)
+    remove_from(t, M.remove_key(key, b), (offer(t, key, b, older, condition, version)), key, b)
+end
+
+-- version { id, old, make, number, placed }, which authority p holds in place of version `old` (false: of nothing, nil: unknown),
+-- goes to the others. make: condition -> request; number: what `old` was, if known; placed: notes who took it, if given.
+-- -> false if p may have lost the lead meanwhile: then decide again.
+function Copies:spread(key, b, p, list, version)
+    local pending, condition, id, old = {}, {}, version.id, version.old
     for i = 1, #list do
         local x = list[i]
         if x ~= p and not self.dead[x] then pending[#pending + 1] = x end
         if x ~= p and self.dead[x] then self:owe(x, key, b) end
         condition[x] = old and " C" .. old or " ME"
     end
-    for _ = 1, ROUNDS do
-        local refused, added = offer(self, key, b, pending, condition, make)
+    for round = 1, ROUNDS do
+        local refused, added = offer(self, key, b, pending, condition, version)
         if #refused == 0 and #added == 0 then return true end
-        if not self:leads(p, list) then return false end
+        if not self:counts(p, list) then return false end
         local tickets = {}
+        if round == 1 then note(self, old, version.number, refused) end
         for _, x in ipairs(refused) do tickets[x] = self:send(M.ask_id(key, b), x) end
         local now = self:ask(M.ask_id(key, b), p)
-        if not now or not now:hit() and #refused > 0 and self.V and self:hollow(p) then -- p is gone, so nobody can say
-            self:owe(p, key, b)
-            -- whatever was on its way arrives in GRACE, before anybody uses the next authority: who refuses then is beside us
-            self.rctx:sleep(M.GRACE / 1000)
-            for _, x in ipairs(refused) do condition[x] = old and " C" .. old or " ME" end
-            remove_from(self, M.remove_key(key, b), (offer(self, key, b, refused, condition, make)), key, b)
+        local gone = not now
+        gone = gone or not now:hit() and self.V and self:emptied(p)
+        if self.dead[p] then self:owe(p, key, b) end
+        if gone then
+            without_authority(self, key, b, version, refused, added)
             return true
         end
         if id_at(now) ~= id then -- a newer write or a removal: theirs is what counts
@@ -155,7 +301,7 @@ function Copies:spread(key, b, p, list, id, old, make)
     return true
 end
 
--- authority p has removed the key, and copies in `left` hold something else than was seen there: what p decided before may only
+-- authority p has removed the key, and copies in `left` have something else than was seen there: what p decided before may only
 -- now have reached them. What a copy had before p has nothing is what p had before.
 local function purge(t, key, b, p, left)
     for _ = 1, ROUNDS do
@@ -172,7 +318,7 @@ local function purge(t, key, b, p, left)
         t:wait()
         for _, x in ipairs(left) do
             local res = removals[x] and t:got(removals[x])
-            if removals[x] and not (res and res:code() ~= mcp.MCMC_CODE_EXISTS) then again[#again + 1] = x end
+            if removals[x] and not (res and res:ok() and res:code() ~= mcp.MCMC_CODE_EXISTS) then again[#again + 1] = x end
         end
         left = again
     end
@@ -180,27 +326,28 @@ local function purge(t, key, b, p, left)
 end
 
 -- authority p has removed the key: the versions that were seen anywhere go from all others too, by id, so that nobody's
--- new item is hit; p's last, because it followed upon the others. seen: looks before, by server. -> did another server still have it?
+-- new item is hit; p's last, as it follows upon the others. seen: looks before, by server
 function Copies:erase(key, b, p, list, seen)
-    local ids, had, left, answers = {}, id_at(seen[p]), {}, {}
+    local ids, had, behind, left, answers = {}, id_at(seen[p]), {}, {}, {}
     for i = 1, #list do
-        local id = id_at(seen[list[i]])
-        if id and id ~= had and not ids[id] then
+        local x = list[i]
+        local id = id_at(seen[x])
+        if id and not had and x ~= p then left[#left + 1] = x end -- it came after ours to p, or did not go with what went from p
+        if id and had and id ~= had and not ids[id] then
             ids[id] = true
             ids[#ids + 1] = id
         end
+        if seen[x] and id ~= had then behind[#behind + 1] = x end
     end
-    local elsewhere = #ids > 0
-    if not had and elsewhere and self.V then self.rctx:sleep(1.5 * M.DELTA / 1000) end -- a repair may be on its way
-    if had then ids[math.min(#ids, 2) + 1] = had end
-    for i = 1, math.min(#ids, 3) do answers = self:all(M.remove_id(key, b, ids[i]), list, had and p or nil, key, b) end
+    note(self, had, nil, behind)
+    for i = 1, math.min(#ids, 2) do answers = self:all(M.remove_id(key, b, ids[i]), list, p, key, b) end
+    if had then answers = self:all(M.remove_id(key, b, had), list, p, key, b) end
     for i = 1, #list do
         local x = list[i]
         if x ~= p and answers[x] and answers[x]:code() == mcp.MCMC_CODE_EXISTS then left[#left + 1] = x end
     end
     purge(self, key, b, p, left)
-    self:all(M.remove_key(key, b), self:unseen(list, seen), p, key, b) -- dirty ones: nobody reads what is new there
-    return not had and elsewhere
+    self:all(M.remove_key(key, b), self:unseen(list, seen), p, key, b)
 end
 
 -- the servers of the list that were not looked at

@@ -9,9 +9,20 @@ local match, gmatch, format = string.match, string.gmatch, string.format
 
 M.VIEW = "__mcp:v"
 
--- On every server from the cluster's first day, so a server without it has been emptied since: what it misses may be on
--- other servers. Only a controller that has filled the server again puts it back.
+-- On every server from the cluster's first day, so a server without it has been emptied since, and gets a mark of owner
+-- `all`. A controller that has filled the server again puts it back and then takes the mark away.
 M.WHOLE = "__mcp:w"
+
+-- The owner of a second mark that tells since when a server has mark `all` because it was emptied: hexadecimal ms since 1970.
+M.EMPTIED = "^e(%x%x%x%x%x%x%x%x%x+)$"
+function M.hollow(time) return 1 + time / 1e15 end
+
+-- On a server that has been emptied and has its mark; without it it has been emptied once more.
+M.NOTED = "__mcp:h"
+
+-- With a version's cas id: on a server that never held that version, though what it holds now was built upon it. The value
+-- is the number that the version was, or nothing.
+M.PASSED = "__mcp:n:"
 
 -- Who is active, and knows how much: `__mcp:p:<proxy>` = "<servers known> <epoch of the ring in force here>" on Q.
 M.REGISTER = "__mcp:p:"
@@ -25,25 +36,21 @@ end
 function M.ring_text(ring) return format("%d %d %d %d %d", ring.epoch, ring.S, ring.R, ring.oS, ring.oR) end
 
 -- text -> { ring = nil where it names none, marks = { { server, owner, state }, ... } in order, repeated = true where a
--- mark stands twice (they are appended) }. What it does not know it leaves out.
+-- mark stood twice (they are appended; the last one counts) }. What it does not know it leaves out.
 function M.parse_view(text)
-    local view, at = { marks = {} }, {}
+    local view, all, last = { marks = {} }, {}, {}
     local epoch, S, R, oS, oR = match(text, "^(%d+) (%d+) (%d+) (%d+) (%d+)")
     if epoch then
         local int = math.tointeger
         view.ring = M.ring(int(epoch), int(S), int(R), int(oS), int(oR))
     end
     for state, server, owner in gmatch(text, " ([dr])(%d+%-%d+)%.(%w+)") do
-        local name = server .. "." .. owner
-        local mark = at[name]
-        if mark then
-            view.repeated = true
-            if state == "d" then mark.state = "d" end -- whoever loses a server again appends
-        else
-            mark = { server = server, owner = owner, state = state }
-            at[name] = mark
-            view.marks[#view.marks + 1] = mark
-        end
+        local mark = { server = server, owner = owner, state = state }
+        all[#all + 1], last[server .. "." .. owner] = mark, mark
+    end
+    for _, mark in ipairs(all) do
+        if last[mark.server .. "." .. mark.owner] == mark then view.marks[#view.marks + 1] = mark
+        else view.repeated = true end
     end
     return view
 end

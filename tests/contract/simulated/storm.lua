@@ -13,6 +13,7 @@ for p = 1, 3 do proxies[p], envs[p] = make_proxy(world, p, LIBRARY, conf) end
 
 -- clients
 local REGISTERS, COUNTERS, GAP = 3, 2, 1000000
+local SELDOM = KINDS:find("seldom") -- so that a key is often not written between a server's return and when it is trusted
 local history = {}
 local function key_of(n) return n < REGISTERS and "text" .. n or "count" .. (n - REGISTERS) end
 local function parse(call, text)
@@ -67,7 +68,7 @@ local function Client(c)
         if world.over then return end
         local n = random(REGISTERS + COUNTERS)
         local key = key_of(n)
-        local function pause() world.at(2 + random(20) / 10, step) end
+        local function pause() world.at(SELDOM and 1000 + random(2000) or 2 + random(20) / 10, step) end
         local dice = random(100)
         if n < REGISTERS then
             if self.ids[key] and random(100) < 70 then
@@ -104,7 +105,7 @@ for c = 0, 7 do Client(c) end
 local story = {}
 local function each(from, f) for p = 1, 3 do if from == 0 or from == p then f(p) end end end
 local kinds = {}
-for word in KINDS:gmatch("[^,]+") do kinds[#kinds + 1] = word end
+for word in KINDS:gmatch("[^,]+") do kinds[#kinds + 1] = word ~= "seldom" and word or nil end
 local last
 local function choose()
     local kind = kinds[random(#kinds) + 1]
@@ -145,7 +146,7 @@ local function marked()
     local dirty = {}
     for p = 1, 3 do
         for name, rec in pairs(envs[p].memcached_proxy.view.servers) do
-            dirty[name] = dirty[name] or rec.dirty or rec.lost and not (STAND_INS > 0 and rec.ready)
+            dirty[name] = dirty[name] or rec.bad == 2 or rec.lost and not (STAND_INS > 0 and rec.ready)
         end
     end
     local n = 0
@@ -164,13 +165,27 @@ local function weather()
         world.at(random(STAND_INS > 0 and 4000 or 1000) + (STAND_INS == 0 and COPIES == 2 and 2000 or 0), weather)
     end)
 end
-if #kinds > 0 then world.at(300, weather) end
+-- all servers restarted one after the other, as soon as the one before takes writes
+local function roll(x)
+    if x > 3 then return end
+    if marked() > 0 then return world.at(20, function() roll(x) end) end
+    world.kill(x)
+    story[#story + 1] = ("%8.0f ms  restart of server %d"):format(world.now, x)
+    world.at(20, function() world.start(x) end)
+    world.at(1000, function() roll(x + 1) end)
+end
+if KINDS == "roll" then world.at(300, function() roll(1) end) elseif #kinds > 0 then world.at(300, weather) end
 world.run(SECONDS * 1000)
 world.over = true
 world.run(SECONDS * 1000 + 5000)
 for _, op in ipairs(history) do
     op[1], op[2] = ("%.0f"):format(op[1] * 1000), ("%.0f"):format(op[2] * 1000)
     io.write("op\t", table.concat(op, "\t"), "\n")
+end
+for p = 1, 3 do
+    for name, rec in pairs(envs[p].memcached_proxy.view.servers) do
+        if rec.bad == 0 then io.write("trusted\tby proxy ", p, ": ", name, "\n") end
+    end
 end
 for _, line in ipairs(story) do io.write("story\t", line, "\n") end
 for _, line in ipairs(differ) do io.write("differ\t", line, "\n") end

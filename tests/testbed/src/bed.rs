@@ -1,7 +1,9 @@
 //! A whole cluster under test: cache servers, proxies, and a relay between each proxy and each server. Owns which is
 //! connected to which; what a proxy is told comes from the caller, and what can go wrong from [`crate::fault`].
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -9,6 +11,10 @@ use crate::client::Client;
 use crate::parts::memcached::Server;
 use crate::parts::proxy::Proxy;
 use crate::parts::relay::Relay;
+use crate::wait::{self, Look};
+
+/// How long proxies may take to trust a server again.
+const MENDED_BOUND: Duration = Duration::from_secs(60);
 
 /// Servers, proxies and the network between them. Dropping it stops all of it.
 #[derive(Debug)]
@@ -101,6 +107,19 @@ impl Bed {
             .filter(|word| word.starts_with(['d', 'r']))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Waits until no more than `most` servers have a proxy's mark in the view. Marks go only while clients ask.
+    ///
+    /// # Errors
+    /// When more still have after 60 s: a server is left alone for as long as it was away.
+    pub fn wait_marked(&self, most: usize) -> Result<()> {
+        wait::until("the proxies to trust the servers again", MENDED_BOUND, || {
+            let marks = self.marks();
+            let dirty = marks.iter().filter_map(|mark| mark.strip_prefix('d')?.split_once('.'));
+            let servers: BTreeSet<&str> = dirty.filter(|(_, owner)| *owner != "all").map(|(name, _)| name).collect();
+            Ok(if servers.len() <= most { Look::Ready(()) } else { Look::NotYet(format!("{servers:?} are marked")) })
+        })
     }
 
     /// What each server itself says about a key, for a failure's report: one line a server.

@@ -15,8 +15,8 @@ use crate::parts::relay::Condition;
 use crate::process::Signal;
 
 /// A starved server stands still for this long, again and again: more than the 250 ms that a request may take would be
-/// a frozen one, less than the proxy's timeout (150 ms) is slow and not dead.
-const STANDSTILL: Duration = Duration::from_millis(120);
+/// a frozen one, less than the proxy's timeout (0.14 s) is slow and not dead.
+const STANDSTILL: Duration = Duration::from_millis(110);
 /// And runs for this long in between: together 4 % of a core.
 const RUNNING: Duration = Duration::from_millis(5);
 

@@ -34,7 +34,7 @@ pub enum Kind {
     RequestsLost,
     /// [`Fault::RepliesLost`]
     RepliesLost,
-    /// [`Fault::Delay`], by 5 to 65 ms: below the proxy's timeout of 150 ms there and back.
+    /// [`Fault::Delay`], by 5 to 65 ms: below the proxy's timeout of 140 ms there and back.
     Delay,
 }
 
@@ -88,12 +88,14 @@ pub struct Storm {
     pub lasts: Range<usize>,
     /// How long the cluster is left in peace after all proxies see all servers again, in milliseconds.
     pub peace: Range<usize>,
+    /// How many servers may still have a proxy's mark when the next fault comes: fewer than there are copies of a key.
+    pub marked: usize,
 }
 
 impl Storm {
     /// Faults of 0.2 to 2.5 s with up to 1 s of peace in between.
     pub fn new(seed: u64, length: Duration, kinds: &[Kind]) -> Self {
-        Self { seed, length, kinds: kinds.to_vec(), lasts: 200..2_500, peace: 0..1_000 }
+        Self { seed, length, kinds: kinds.to_vec(), lasts: 200..2_500, peace: 0..1_000, marked: 1 }
     }
 
     /// Lets it happen -> one line for each fault, with its times since the call.
@@ -111,6 +113,7 @@ impl Storm {
         let mut story = Vec::new();
         while begin.elapsed() < self.length {
             pause(&mut random, &self.peace);
+            bed.wait_marked(self.marked)?;
             let fault = random.pick(&self.kinds).choose(&mut random, bed);
             let from = now();
             let guard = fault.apply(bed)?;

@@ -1,0 +1,104 @@
+//! Storms in virtual time: several faults, one after the other, in the same run, on a few hot keys. Servers die and come back
+//! empty, freeze, come back with old data, are slow, are cut off from one proxy or from all; packets are lost in one
+//! direction or both. A whole copy of each key stays: the next fault waits until proxies trust one more server than there are
+//! copies to lose. Nothing old may be seen, no increment repeated or lost, and no client may get an error, then or later.
+//!
+//! The mutants show that each rule of docs/coherence.md that storms need is needed.
+
+use testbed::checker::{Misses, check};
+
+use super::{Shape, assert_caught, holds, run, run_again, seeds};
+use crate::mutants::mutant;
+
+const DEATHS: &str = "kill,empty";
+const STALLS: &str = "freeze,stale";
+const CUTS: &str = "cut,blackhole";
+const LOSSES: &str = "requestslost,replieslost";
+const SLOW: &str = "slow,starve,delay";
+const ALL: &str = "kill,freeze,empty,stale,slow,starve,cut,blackhole,requestslost,replieslost,delay";
+
+/// On keys that are used so seldom that what a server missed is still missing when it is to be trusted again.
+const REPAIRS: &str = "seldom,freeze,stale,cut,kill";
+
+/// Long enough for some fifty faults.
+const LONG: Shape = Shape { copies: 3, stand_ins: 0, seconds: 200 };
+/// Long enough for some five faults.
+const STORM: Shape = Shape { copies: 3, stand_ins: 0, seconds: 8 };
+
+#[test]
+fn servers_die_and_come_back_empty() {
+    holds("storms::servers_die_and_come_back_empty", DEATHS, STORM);
+}
+
+#[test]
+fn servers_freeze_and_come_back_with_old_data() {
+    holds("storms::servers_freeze_and_come_back_with_old_data", STALLS, STORM);
+}
+
+#[test]
+fn one_proxy_is_cut_off_from_a_server() {
+    holds("storms::one_proxy_is_cut_off_from_a_server", CUTS, STORM);
+}
+
+#[test]
+fn packets_are_lost_in_one_direction() {
+    holds("storms::packets_are_lost_in_one_direction", LOSSES, STORM);
+}
+
+#[test]
+fn servers_and_paths_are_slow() {
+    holds("storms::servers_and_paths_are_slow", SLOW, STORM);
+}
+
+#[test]
+fn everything_in_random_order() {
+    holds("storms::everything_in_random_order", ALL, STORM);
+}
+
+#[test]
+fn everything_in_random_order_with_two_copies() {
+    holds("storms::everything_in_random_order_with_two_copies", ALL, Shape { copies: 2, ..STORM });
+}
+
+#[test]
+fn what_a_server_missed_is_repaired_before_it_is_trusted() {
+    holds("storms::what_a_server_missed_is_repaired_before_it_is_trusted", REPAIRS, LONG);
+}
+
+/// Virtual seconds in which three servers are restarted and then nothing is found missing for as long as it takes, twice over.
+const ROLL: Shape = Shape { copies: 3, stand_ins: 0, seconds: 14 };
+
+/// Restarts of all servers, one after the other, by a library with this changed. The minute of docs/coherence.md, rule 9, takes 2 s.
+fn restarted(seed: u64, from: &str, to: &str) -> super::Seen {
+    let impatient = mutant("M.QUIET=60000", "M.QUIET=2000");
+    assert!(impatient.contains(from), "this mutant no longer fits the library, which has no {from:?}");
+    run(&impatient.replace(from, to), seed, "roll", ROLL)
+}
+
+#[test]
+fn restarted_servers_lead_again_though_nobody_fills_them() {
+    for seed in seeds() {
+        let seen = restarted(seed, "", "");
+        let again = run_again("storms::restarted_servers_lead_again_though_nobody_fills_them", seed);
+        let checked = check(&seen.history, Misses::Gone);
+        let checked = checked.unwrap_or_else(|violation| panic!("{violation}{}\n{again}", seen.story));
+        assert_eq!(checked.unknown, 0, "{:#?}\n{}\n{again}", seen.history.unknown(), seen.story);
+        assert_eq!(seen.trusted, 9, "three proxies do not trust three servers each\n{}\n{again}", seen.story);
+    }
+}
+
+#[test]
+fn repeating_what_was_done_without_an_answer_is_caught() {
+    assert_caught("if done then\nif mine.old", "if done and false then\nif mine.old", LOSSES, STORM);
+}
+
+#[test]
+fn trusting_a_server_that_was_not_compared_is_caught() {
+    assert_caught("if compare(t,x,key,b)then", "if true then", REPAIRS, LONG);
+}
+
+#[test]
+fn taking_an_old_mark_for_a_new_one_is_caught() {
+    let newer = "elseif mark.state==(mark.owner==\"all\"and\"d\"or\"r\")then";
+    assert_caught(newer, "elseif mark.state==\"d\"then", CUTS, STORM);
+}
