@@ -626,10 +626,11 @@ local used=self.used
 self.spent,self.said,self.asked=false,false,asked
 for x=1,#used do used[x]=0 end
 if asked then used[asked]=1 end
+if self.line then self:step_out()end
 if self.hurt then self.dead,self.tries,self.hurt,self.missed,self.doubtful={},{},nil,nil,nil end
 end
 function Copies:route(r,cmd,key,class)
-self:enter()
+self:enter(key)
 local res=self:serve(r,cmd,key,class,self.commands[class])
 self:leave(class~=READ)
 return res
@@ -707,12 +708,13 @@ local FORCE<const> =M.FORCE
 local EARLY<const> =0.65
 local WATCH<const> =3
 local TELL<const>,TOLD<const> =3000,10
+local STAYS<const> =2000
 local Copies=M.Copies
 local function memory()
 if not state.view then
 state.view={valid=0,early=0,tell=0,calm=true,reading=0,servers={},known={},losses=0,
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
-reads=0,every=1,gap=0,later={},tends=0}
+reads=0,every=1,gap=0,later={},tends=0,lines={},waiting=0}
 state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
 end
 return state.view
@@ -846,10 +848,14 @@ known.state=mark.state
 end
 end
 end
+local now,whole=mono(),#q
+for _,y in ipairs(q)do whole=whole -(seen[y]and 1 or 0)end
 for i,mark in ipairs(marks)do
-local server=mark.server
+local server,before=mark.server,V.known[named(mark)]
+mark.since=before and before.state==mark.state and before.since or now
+mark.over=whole==0 and mark.owner=="all"and mark.state=="r"and now - mark.since>STAYS
 rank[server]=rank[server]or i
-if V.known[named(mark)]then lasting[server]=lasting[server]or mark.state=="d"else fresh[server]=true end
+if before then lasting[server]=lasting[server]or mark.state=="d"else fresh[server]=true end
 local time=match(mark.owner,M.EMPTIED)
 if time then
 times[server]=math.max(times[server]or 0,tonumber(time,16))
@@ -933,18 +939,25 @@ function Copies:hollow(x)
 local res=self:try(M.request("mg ".. M.WHOLE),x)
 return not(res and res:ok()and res:hit())
 end
-function Copies:enter()
+function Copies:enter(key)
 local V,now=self.memory,mono()
 self.now=now
-if now>=V.valid or V.reading>0 and V.asked>=V.valid then self:renew()end
+local late=now>=V.valid or V.reading>0 and V.asked>=V.valid
+if not late and V.waiting==0 and V.calm and V.steady then return end
+if self:line_up(key)or late then self:renew()end
 end
 function Copies:leave(wrote)
 local V=self.memory
+if self.line then self:step_out()end
 if wrote and self.missed then self:in_force()end
 local now=self.now
 if now>=V.early and not self.spent and(V.reading==0 or now - V.asked>1000)then self:renew()end
 if V.tends>0 then self:tend()end
 end
+end
+do
+local mono=mcp.time_mono_millis
+local Copies=M.Copies
 local function leader(servers,list,dead,before)
 local best,least
 for i=1,#list do
@@ -995,7 +1008,8 @@ self.rctx:sleep(left/1000)
 end
 end
 function Copies:lead(list)
-local p=not self:has_left()and authority(self,list)
+local p
+repeat p=not self:has_left()and authority(self,list)until not(self.line and self:must_wait())
 return p and not self:has_left()and p or nil
 end
 function Copies:counts(p,list)
@@ -1014,6 +1028,37 @@ function Copies:clean(x)return not self.dead[x]and not(self.V and self.servers[x
 function Copies:takes(x)
 local rec=self.V and self.servers[x]
 return not self.dead[x]and not(rec and rec.lost and not rec.back)
+end
+end
+do
+local mono=mcp.time_mono_millis
+local Copies=M.Copies
+local STEP<const> =0.001
+local DEPTH<const> =16
+local GONE<const> =1000
+function Copies:line_up(key)
+local V,name=self.memory,self.rctx:cfd().." ".. key
+if V.waiting>0 and self.now - V.lined>GONE then V.lines,V.waiting={},0 end
+local line=V.lines[name]or{}
+if#line>=DEPTH then return true end
+line[#line+1],V.lines[name]=self,line
+self.line,self.name,V.lined,V.waiting=line,name,self.now,V.waiting+1
+return#line>1
+end
+function Copies:step_out()
+local V,line,name=self.memory,self.line,self.name
+for i=#line,1,-1 do
+if line[i]==self then table.remove(line,i)end
+end
+if#line==0 and V.lines[name]==line then V.lines[name]=nil end
+self.line,V.waiting=nil,math.max(V.waiting - 1,0)
+end
+function Copies:must_wait()
+if self.line[1]~=self and mono()- self.now<GONE then
+self.rctx:sleep(STEP)
+return true
+end
+self:step_out()
 end
 end
 do
@@ -1896,7 +1941,7 @@ end
 local function usual(known)
 local V,orders,H=known.memory,known.orders,known.H
 return function(rctx,r,key)
-if not(V.calm and V.steady)or V.tends>0 or V.kept then return end
+if not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
 local now=mono()
 if now>=V.early and(now>=V.valid or V.due~=V.valid)then
 V.due=V.valid

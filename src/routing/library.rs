@@ -16,7 +16,7 @@ const HASH_CHARS: usize = 10;
 const FIRST_LINE: &str = "-- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.\n";
 
 /// In the order in which Lua must see them: whoever uses a name of the shared table at load time comes after its file.
-const FILES: [(&str, &str); 21] = [
+const FILES: [(&str, &str); 23] = [
     ("shared.lua", include_str!("lua/shared.lua")),
     ("data.lua", include_str!("lua/data.lua")),
     ("names.lua", include_str!("lua/names.lua")),
@@ -28,6 +28,8 @@ const FILES: [(&str, &str); 21] = [
     ("copies.lua", include_str!("lua/copies.lua")),
     ("view.lua", include_str!("lua/view.lua")),
     ("lease.lua", include_str!("lua/lease.lua")),
+    ("lead.lua", include_str!("lua/lead.lua")),
+    ("line.lua", include_str!("lua/line.lua")),
     ("ring.lua", include_str!("lua/ring.lua")),
     ("move.lua", include_str!("lua/move.lua")),
     ("marks.lua", include_str!("lua/marks.lua")),

@@ -1,7 +1,7 @@
 -- replicated, coherent: what each class of commands does. Every read and every decision is made at the key's authority,
 -- the first server of its order that is trusted, so the cluster answers like one memcached whoever asks; the others hold
 -- copies with the same cas id. docs/coherence.md has the protocol. With one copy a key it is the sharded mode: nothing but
--- the first step runs. Worker VM. Does not choose servers (lease.lua) nor talk to them (copies.lua, version.lua).
+-- the first step runs. Worker VM. Does not choose servers (lead.lua) nor talk to them (copies.lua, version.lua).
 --
 -- In every version: flush_all, verbosity, cache_memlimit, shutdown and unknown commands have no key, so the proxy closes
 -- the connection on them.
@@ -52,7 +52,7 @@ end
 local function usual(known)
     local V, orders, H = known.memory, known.orders, known.H
     return function(rctx, r, key)
-        if not (V.calm and V.steady) or V.tends > 0 or V.kept then return end
+        if not (V.calm and V.steady) or V.tends > 0 or V.kept or V.waiting > 0 then return end
         local now = mono()
         if now >= V.early and (now >= V.valid or V.due ~= V.valid) then
             V.due = V.valid -- this one reads the view when it is done, the others need not

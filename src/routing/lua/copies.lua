@@ -1,5 +1,5 @@
 -- How one request talks to the servers of its key: ask one, ask several at once, try again what failed at once.
--- Worker VM. Does not know commands (coherent.lua, fastest.lua), versions (version.lua), nor who is trusted (lease.lua).
+-- Worker VM. Does not know commands (coherent.lua, fastest.lua), versions (version.lua), nor who is trusted (lead.lua).
 --
 -- A handle can be used once in a request (waiting on it a second time hangs the client for ever), so each server has
 -- several, taken in order. What is queued together for a server leaves in that order. Everything queued is waited for at
@@ -17,7 +17,7 @@ local TRIES <const> = 3
 local ANY, READ <const> = mcp.WAIT_ANY, M.READ
 
 local Copies = {}
-M.Copies = Copies -- lease.lua, ring.lua, move.lua, marks.lua, repair.lua and version.lua add to it
+M.Copies = Copies -- lease.lua, lead.lua, line.lua, ring.lua, move.lua, marks.lua, repair.lua and version.lua add to it
 
 -- did the server answer at all? (SERVER_ERROR and CLIENT_ERROR from it are answers)
 function M.answered(res) return res and (res:ok() or res:raw_string() ~= nil) end
@@ -154,12 +154,13 @@ function Copies:begin(asked)
     self.spent, self.said, self.asked = false, false, asked
     for x = 1, #used do used[x] = 0 end
     if asked then used[asked] = 1 end
+    if self.line then self:step_out() end -- its client left while it waited
     if self.hurt then self.dead, self.tries, self.hurt, self.missed, self.doubtful = {}, {}, nil, nil, nil end
 end
 
 -- does a request at the servers of its key
 function Copies:route(r, cmd, key, class)
-    self:enter()
+    self:enter(key)
     local res = self:serve(r, cmd, key, class, self.commands[class])
     self:leave(class ~= READ)
     return res

@@ -1,11 +1,7 @@
 -- The view in force: which servers this proxy trusts, since when, until when. Worker VM.
 -- Reads `__mcp:v` from Q once a lease, only while there is traffic; keeps the ring and its own marks there as they should
--- be, and says there what this proxy knows. Decides who leads a key. Does not decide which servers hold it (ring.lua) nor
--- when one is lost or whole again (marks.lua, repair.lua).
---
--- Whoever sees a server's state change waits LEASE + GRACE + HEAD before it uses another authority for that server's keys: by
--- then every view from before has run out. In between its keys have no authority here, so requests for them wait. A request
--- whose answer was lost waits HEAD less: others may have seen its effect, so it is repeated before they look again.
+-- be, and says there what this proxy knows. Does not decide who leads a key (lead.lua), which servers hold it (ring.lua), nor when
+-- one is lost or whole again (marks.lua, repair.lua).
 local state = memcached_proxy
 local match, format = string.match, string.format
 local mono = mcp.time_mono_millis
@@ -13,17 +9,19 @@ local FORCE <const> = M.FORCE
 local EARLY <const> = 0.65 -- the part of a lease after which one request reads the view again
 local WATCH <const> = 3 -- size of Q
 local TELL <const>, TOLD <const> = 3000, 10 -- ms between two times that this proxy says what it knows; seconds that it counts
+-- ms for which mark `all` stays as `r` on all of Q; longer than a controller lets it stand there
+local STAYS <const> = 2000
 local Copies = M.Copies
 
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again;
 -- calm: all servers are trusted and no change is pending; losses: of servers, counted; tell: when to say what this proxy
--- knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua.
+-- knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua; lines, waiting, lined: see line.lua.
 local function memory()
     if not state.view then
         state.view = { valid = 0, early = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
             me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
-            reads = 0, every = 1, gap = 0, later = {}, tends = 0 }
+            reads = 0, every = 1, gap = 0, later = {}, tends = 0, lines = {}, waiting = 0 }
         state.view.name = os.getenv("MEMCACHED_PROXY_ID") or state.view.me
     end
     return state.view
@@ -189,10 +187,14 @@ local function joined(V, q, seen)
             end
         end
     end
+    local now, whole = mono(), #q
+    for _, y in ipairs(q) do whole = whole - (seen[y] and 1 or 0) end
     for i, mark in ipairs(marks) do
-        local server = mark.server
+        local server, before = mark.server, V.known[named(mark)]
+        mark.since = before and before.state == mark.state and before.since or now
+        mark.over = whole == 0 and mark.owner == "all" and mark.state == "r" and now - mark.since > STAYS
         rank[server] = rank[server] or i
-        if V.known[named(mark)] then lasting[server] = lasting[server] or mark.state == "d" else fresh[server] = true end
+        if before then lasting[server] = lasting[server] or mark.state == "d" else fresh[server] = true end
         local time = match(mark.owner, M.EMPTIED)
         if time then
             times[server] = math.max(times[server] or 0, tonumber(time, 16))
@@ -289,107 +291,21 @@ function Copies:hollow(x)
     return not (res and res:ok() and res:hit())
 end
 
--- before a request: the view must be valid, and requests that wait for it stay in order
-function Copies:enter()
+-- before a request: the view must be valid. Who may have to wait lines up.
+function Copies:enter(key)
     local V, now = self.memory, mono()
     self.now = now
-    if now >= V.valid or V.reading > 0 and V.asked >= V.valid then self:renew() end
+    local late = now >= V.valid or V.reading > 0 and V.asked >= V.valid
+    if not late and V.waiting == 0 and V.calm and V.steady then return end
+    if self:line_up(key) or late then self:renew() end
 end
 
 -- after a request: what it missed must be marked in force before a write is acknowledged, and there is work to ride along
 function Copies:leave(wrote)
     local V = self.memory
+    if self.line then self:step_out() end
     if wrote and self.missed then self:in_force() end
     local now = self.now -- of its beginning, which is near enough
     if now >= V.early and not self.spent and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
     if V.tends > 0 then self:tend() end
-end
-
--- the first server of the list that is trusted, or was before the changes that are not in force at `before`. When none is: one that was emptied has nothing old, and the longer ago the more
--- it has again; of those that missed writes the one that was marked last has missed least.
-local function leader(servers, list, dead, before)
-    local best, least
-    for i = 1, #list do
-        local x = list[i]
-        if not dead[x] then
-            local rec = servers[x]
-            local bad = before and before < rec.till and rec.was or rec.bad
-            if rec.floor and rec.floor > bad then bad = rec.floor end
-            if bad == 0 then return x end
-            if not best or bad < least or bad == 2 and least == 2 and rec.rank > servers[best].rank then best, least = x, bad end
-        end
-    end
-    return best
-end
-
-local NONE = {}
-
--- from when on leader p is everybody's: of a change of servers behind it in the list nobody needs to know
-local function settled(servers, list, p, now)
-    local till, trusted = 0, p and servers[p].bad == 0 and not servers[p].floor
-    if not trusted and p == leader(servers, list, NONE, now) then return 0 end
-    for i = 1, #list do
-        local rec = servers[list[i]]
-        if not trusted or (rec.was == 0) ~= (rec.bad == 0) then till = math.max(till, rec.till) end
-        if trusted and list[i] == p then break end
-    end
-    return till
-end
-
-local function authority(self, list)
-    local V, dead = self.V, self.dead
-    if not V then
-        for i = 1, #list do if not dead[list[i]] then return list[i] end end
-        return nil
-    end
-    while true do
-        local now = mono()
-        if now >= V.valid then
-            self:renew()
-            now = mono()
-        end
-        local p = leader(self.servers, list, dead)
-        self.limit, self.turns = V.valid + M.GRACE, p and self.servers[p].turns
-        if V.calm or not p then return p end
-        local left = settled(self.servers, list, p, now) - now
-        if self.doubtful then left = left - M.HEAD end
-        if left <= 0 then
-            self:calm_down()
-            return p
-        end
-        self.rctx:sleep(left / 1000)
-    end
-end
-
--- the authority of the key whose servers are `list`, or nil if this request has tried them all, or if these are no longer the
--- key's servers (ring.lua). Waits while it is open; a request whose answer was lost (`doubtful`) less than others.
-function Copies:lead(list)
-    local p = not self:has_left() and authority(self, list)
-    return p and not self:has_left() and p or nil
-end
-
--- does an answer of p, named by `lead`, count? If it came before anybody could use another
--- authority, or if nothing has changed since.
-function Copies:counts(p, list)
-    local turns = self.turns
-    if not self.V or mono() < self.limit then return true end
-    return authority(self, list) == p and self.turns == turns
-end
-
--- the last change is in force: is there anything left to look at for each request?
-function Copies:calm_down()
-    local V = self.memory
-    for _, rec in pairs(V.servers) do
-        if rec.bad > 0 or mono() < rec.till then return end
-    end
-    V.calm = true
-end
-
--- may x be read as a copy?
-function Copies:clean(x) return not self.dead[x] and not (self.V and self.servers[x].bad > 0) end
-
--- does x take writes, as far as this proxy knows?
-function Copies:takes(x)
-    local rec = self.V and self.servers[x]
-    return not self.dead[x] and not (rec and rec.lost and not rec.back)
 end

@@ -132,7 +132,7 @@ local function recover(t, x, rec)
     end
 end
 
--- is it a server of today's configuration, and which?
+-- one step of what is to be done beside requests
 function Copies:tend()
     for x, rec in ipairs(self.servers) do
         if rec.lost then recover(self, x, rec) end

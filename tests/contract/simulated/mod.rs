@@ -6,6 +6,7 @@
 //! The mutants below show that this finds what it is for.
 
 mod gutter;
+mod pipelined;
 mod scale;
 mod storms;
 
@@ -57,6 +58,8 @@ struct Seen {
     differences: Vec<String>,
     /// How many servers each proxy trusts in the end, of all proxies together.
     trusted: usize,
+    /// The marks that servers have in the end.
+    marks: Vec<String>,
 }
 
 fn run(library: &str, seed: u64, kinds: &str, shape: Shape) -> Seen {
@@ -69,7 +72,7 @@ fn run(library: &str, seed: u64, kinds: &str, shape: Shape) -> Seen {
     };
     let operations = lines("op").iter().map(|line| operation(line)).collect();
     let (story, trusted) = (lines("story").join("\n"), lines("trusted").len());
-    Seen { history: History { seed, operations }, story, differences: lines("differ"), trusted }
+    Seen { history: History { seed, operations }, story, differences: lines("differ"), trusted, marks: lines("mark") }
 }
 
 /// What `part` says that happened to proxies with this library; it ends by saying that the storm is over.

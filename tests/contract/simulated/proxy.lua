@@ -83,12 +83,13 @@ function Context:enqueue_and_wait(q, handle)
     self:wait_cond(1)
     return self:result(handle)
 end
+function Context:cfd() return self.connection end
 function Context:sleep(seconds)
     self.world.at(seconds * 1000, function() self.world.resume(self.proxy, self) end)
     coroutine.yield()
 end
 
--- a proxy with its own library -> function(line, value, done): does a client's request
+-- a proxy with its own library -> function(line, value, done, connection): does a client's request
 function make_proxy(world, number, library, conf)
     local env = setmetatable({}, { __index = _G })
     env._G = env
@@ -139,14 +140,14 @@ function make_proxy(world, number, library, conf)
     end
     env.mcp_config_routes({ conf = conf, pools = pools })
     local free = {}
-    return function(line, value, done)
+    return function(line, value, done, connection)
         local ctx = table.remove(free)
         if not ctx then
             ctx = setmetatable({ world = world, proxy = number }, Context)
             ctx.results, ctx.queue, ctx.arrived = {}, {}, 0
             ctx.f = route.f(ctx)
         end
-        ctx.results, ctx.queue, ctx.arrived, ctx.wanted = {}, {}, 0, nil
+        ctx.results, ctx.queue, ctx.arrived, ctx.wanted, ctx.connection = {}, {}, 0, nil, connection
         local r = request(line, value)
         ctx.co = coroutine.create(function()
             local res = ctx.f(r)

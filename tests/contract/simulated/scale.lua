@@ -22,7 +22,7 @@ for _ = 1, PROXIES // TOGETHER do -- they do not affect each other: nobody marks
     for p = 1, TOGETHER do
         local ask = make_proxy(world, p, LIBRARY, conf)
         local function step()
-            ask("get key" .. random(1000), nil, function() world.at(EVERY - 1 + random(2000) / 1000, step) end)
+            ask("get key" .. random(1000), nil, function() world.at(EVERY - 1 + random(2000) / 1000, step) end, p)
         end
         world.at(random(EVERY * 1000) / 1000, step)
     end

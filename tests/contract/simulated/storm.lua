@@ -62,7 +62,7 @@ local function Client(c)
             answered(key)
             if kind == "value" and b ~= "-" and #a < 200 then self.ids[key] = b end
             after(kind)
-        end)
+        end, c)
     end
     local function step()
         if world.over then return end
@@ -186,6 +186,10 @@ for p = 1, 3 do
     for name, rec in pairs(envs[p].memcached_proxy.view.servers) do
         if rec.bad == 0 then io.write("trusted\tby proxy ", p, ": ", name, "\n") end
     end
+end
+for x = 1, 3 do
+    local view = world.servers[x].memory.items["__mcp:v"]
+    for mark in (view and view.value or ""):gmatch(" [dr]%S+") do io.write("mark\ton server ", x, ":", mark, "\n") end
 end
 for _, line in ipairs(story) do io.write("story\t", line, "\n") end
 for _, line in ipairs(differ) do io.write("differ\t", line, "\n") end

@@ -83,8 +83,15 @@ fn restarted_servers_lead_again_though_nobody_fills_them() {
         let checked = check(&seen.history, Misses::Gone);
         let checked = checked.unwrap_or_else(|violation| panic!("{violation}{}\n{again}", seen.story));
         assert_eq!(checked.unknown, 0, "{:#?}\n{}\n{again}", seen.history.unknown(), seen.story);
+        assert_eq!(seen.marks, Vec::<String>::new(), "{}\n{again}", seen.story);
         assert_eq!(seen.trusted, 9, "three proxies do not trust three servers each\n{}\n{again}", seen.story);
     }
+}
+
+#[test]
+fn leaving_the_marks_of_servers_that_have_started_anew_is_caught() {
+    let over = "mark.over=whole==0 and mark.owner==\"all\"and mark.state==\"r\"and now-mark.since>STAYS";
+    assert!(!restarted(1, over, "mark.over=false").marks.is_empty(), "nobody noticed");
 }
 
 #[test]

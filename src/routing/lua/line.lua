@@ -1,0 +1,44 @@
+-- Requests of one connection for one key go to its servers in the order in which they came, whatever each of them has to wait
+-- for: the view (lease.lua), a change in it (lead.lua), or a ring (ring.lua). Who can go on at once, while nobody waits, does not come
+-- here. Worker VM.
+--
+-- No request can wake another, so who is not the first looks again every STEP. Mostly he is: who waits for the view asks for it
+-- himself, behind those in front of him on the same connections.
+local mono = mcp.time_mono_millis
+local Copies = M.Copies
+
+local STEP <const> = 0.001 -- seconds
+-- Requests that are kept in order; one connection that has more for one key under way has a key so hot that to hold up all of
+-- them would cost more than their order is worth.
+local DEPTH <const> = 16
+local GONE <const> = 1000 -- ms after which who stands in front is taken for one whose client has left
+
+-- takes a place -> does another stand in front?
+function Copies:line_up(key)
+    local V, name = self.memory, self.rctx:cfd() .. " " .. key
+    if V.waiting > 0 and self.now - V.lined > GONE then V.lines, V.waiting = {}, 0 end
+    local line = V.lines[name] or {}
+    if #line >= DEPTH then return true end
+    line[#line + 1], V.lines[name] = self, line
+    self.line, self.name, V.lined, V.waiting = line, name, self.now, V.waiting + 1
+    return #line > 1
+end
+
+-- gives its place up
+function Copies:step_out()
+    local V, line, name = self.memory, self.line, self.name
+    for i = #line, 1, -1 do
+        if line[i] == self then table.remove(line, i) end
+    end
+    if #line == 0 and V.lines[name] == line then V.lines[name] = nil end
+    self.line, V.waiting = nil, math.max(V.waiting - 1, 0)
+end
+
+-- waits a step -> true, or gives its place up, if it is the first
+function Copies:must_wait()
+    if self.line[1] ~= self and mono() - self.now < GONE then
+        self.rctx:sleep(STEP)
+        return true
+    end
+    self:step_out()
+end
