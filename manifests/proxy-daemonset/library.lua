@@ -553,6 +553,13 @@ local ticket=self:send(q,x)
 self:wait()
 return self:got(ticket)
 end
+function Copies:hangs(ticket,x)
+local res=ticket and self.rctx:result(ticket)
+if not res or answered(res)or not M.hung(res)then return false end
+self.dead[x],self.hurt=true,true
+self:lose(x)
+return true
+end
 function Copies:retry(q,x,ticket)
 local res=ticket and self.rctx:result(ticket)
 local n=self.tries[x]or 0
@@ -644,6 +651,7 @@ if res then return res end
 end
 t:begin(x)
 if late then t.asked=nil end
+if x and t:hangs(t.H[x][1],x)then t.asked=nil end
 return t:route(r,cmd,key,class)
 end
 function M.copies(pools,commands,name,view,front)
@@ -824,12 +832,8 @@ if res and res:ok()then
 answers=answers+1
 local cas,text=match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
 seen[y]={cas=cas,view=M.parse_view(text or"")}
-else
-local failed=tickets[y]and self.rctx:result(tickets[y])
-if failed and M.hung(failed)and(self.V or not self:has_copies())then
-self.dead[y],self.hurt=true,true
-self:lose(y)
-end
+elseif self.V or not self:has_copies()then
+self:hangs(tickets[y],y)
 end
 end
 return seen,answers
@@ -1339,7 +1343,8 @@ if not rec then return end
 rec.back=nil
 if rec.lost and not rec.ready then return end
 if not rec.lost then V.tends=V.tends+1 end
-rec.lost,rec.ready,rec.probed=not rec.ready and rec.lost or mono(),nil,mono()
+rec.lost,rec.ready=not rec.ready and rec.lost or mono(),nil
+rec.probed=mono()+M.TIMEOUT*1000
 rec.force,V.losses=mono()+FORCE,V.losses+1
 rec.owner=V.me .."n".. V.losses
 distrust(self,x,2,{{state="d",server=rec.name,owner=rec.owner}})
@@ -1686,6 +1691,7 @@ t:wait()
 local seen={}
 for x,ticket in pairs(looks)do
 seen[x]=t:got(ticket)
+if x~=p and t:hangs(ticket,x)then t:owe(x,key,b)end
 if x~=p and(counts or b~="")then t:give_back(seen[x],x,key,b)end
 end
 if item then

@@ -66,6 +66,15 @@ function Copies:try(q, x)
     return self:got(ticket)
 end
 
+-- has x not answered this in all the time it may take? Then nobody in this request needs to find that out again -> true
+function Copies:hangs(ticket, x)
+    local res = ticket and self.rctx:result(ticket)
+    if not res or answered(res) or not M.hung(res) then return false end
+    self.dead[x], self.hurt = true, true
+    self:lose(x)
+    return true
+end
+
 -- it failed: more tries if that was quick, then it counts as lost, for this request at least
 function Copies:retry(q, x, ticket)
     local res = ticket and self.rctx:result(ticket)
@@ -176,6 +185,7 @@ local function answer(t, r, usual)
     end
     t:begin(x)
     if late then t.asked = nil end
+    if x and t:hangs(t.H[x][1], x) then t.asked = nil end -- before anything else is waited for
     return t:route(r, cmd, key, class)
 end
 

@@ -159,12 +159,8 @@ function Copies:read_view()
             answers = answers + 1
             local cas, text = match(res:hit() and res:raw_string() or "", "^VA %d+ c(%d+)\r\n(.*)\r\n$")
             seen[y] = { cas = cas, view = M.parse_view(text or "") }
-        else
-            local failed = tickets[y] and self.rctx:result(tickets[y])
-            if failed and M.hung(failed) and (self.V or not self:has_copies()) then
-                self.dead[y], self.hurt = true, true -- it hangs: this request need not find out again
-                self:lose(y)
-            end
+        elseif self.V or not self:has_copies() then
+            self:hangs(tickets[y], y)
         end
     end
     return seen, answers

@@ -53,7 +53,8 @@ function Copies:lose(x)
     rec.back = nil
     if rec.lost and not rec.ready then return end
     if not rec.lost then V.tends = V.tends + 1 end
-    rec.lost, rec.ready, rec.probed = not rec.ready and rec.lost or mono(), nil, mono()
+    rec.lost, rec.ready = not rec.ready and rec.lost or mono(), nil
+    rec.probed = mono() + M.TIMEOUT * 1000 -- so long memcached tries to connect anew; what is asked meanwhile waits for that
     rec.force, V.losses = mono() + FORCE, V.losses + 1
     rec.owner = V.me .. "n" .. V.losses
     distrust(self, x, 2, { { state = "d", server = rec.name, owner = rec.owner } })

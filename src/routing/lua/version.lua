@@ -107,6 +107,7 @@ local function together(t, q, p, list, key, b, how)
     local seen = {}
     for x, ticket in pairs(looks) do
         seen[x] = t:got(ticket)
+        if x ~= p and t:hangs(ticket, x) then t:owe(x, key, b) end
         if x ~= p and (counts or b ~= "") then t:give_back(seen[x], x, key, b) end -- `me` takes no token
     end
     if item then
