@@ -722,7 +722,7 @@ local function memory()
 if not state.view then
 state.view={valid=0,early=0,tell=0,calm=true,reading=0,servers={},known={},losses=0,
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
-reads=0,every=1,gap=0,later={},tends=0,lines={},waiting=0}
+reads=0,every=1,gap=0,later={},tends=0,lines={},waiting=0,swept=0}
 state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
 end
 return state.view
@@ -947,8 +947,8 @@ function Copies:enter(key)
 local V,now=self.memory,mono()
 self.now=now
 local late=now>=V.valid or V.reading>0 and V.asked>=V.valid
-if not late and V.waiting==0 and V.calm and V.steady then return end
-if self:line_up(key)or late then self:renew()end
+local waits=late or not(V.calm and V.steady)
+if(waits or V.waiting>0)and self:line_up(key,waits)or late then self:renew()end
 end
 function Copies:leave(wrote)
 local V=self.memory
@@ -1040,22 +1040,31 @@ local Copies=M.Copies
 local STEP<const> =0.001
 local DEPTH<const> =16
 local GONE<const> =1000
-function Copies:line_up(key)
-local V,name=self.memory,self.rctx:cfd().." ".. key
-if V.waiting>0 and self.now - V.lined>GONE then V.lines,V.waiting={},0 end
-local line=V.lines[name]or{}
+local function sweep(V,now)
+V.swept=now
+for name,line in pairs(V.lines)do
+if now - line.at>GONE then V.lines[name],V.waiting=nil,V.waiting -#line end
+end
+end
+function Copies:line_up(key,waits)
+local V,now,name=self.memory,self.now,self.rctx:cfd().." ".. key
+if now - V.swept>GONE then sweep(V,now)end
+local line=V.lines[name]or waits and{}
+if not line then return false end
 if#line>=DEPTH then return true end
-line[#line+1],V.lines[name]=self,line
-self.line,self.name,V.lined,V.waiting=line,name,self.now,V.waiting+1
+line[#line+1],line.at,V.lines[name]=self,now,line
+self.line,self.name,V.waiting=line,name,V.waiting+1
 return#line>1
 end
 function Copies:step_out()
 local V,line,name=self.memory,self.line,self.name
+self.line=nil
+if V.lines[name]~=line then return end
 for i=#line,1,-1 do
 if line[i]==self then table.remove(line,i)end
 end
-if#line==0 and V.lines[name]==line then V.lines[name]=nil end
-self.line,V.waiting=nil,math.max(V.waiting - 1,0)
+if#line==0 then V.lines[name]=nil end
+V.waiting=V.waiting - 1
 end
 function Copies:must_wait()
 if self.line[1]~=self and mono()- self.now<GONE then

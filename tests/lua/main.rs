@@ -59,6 +59,11 @@ fn the_view_is_read_as_it_was_written() {
 }
 
 #[test]
+fn what_one_connection_asks_for_one_key_goes_on_in_order() {
+    holds("line.lua", &["line.lua"]);
+}
+
+#[test]
 fn a_stand_in_is_told_no_long_lifetime() {
     holds("gutter.lua", &["order.lua", "item.lua", "gutter.lua"]);
 }

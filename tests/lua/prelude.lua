@@ -1,6 +1,6 @@
 -- In front of each claim when plain Lua runs it: the shared table, the few of memcached's names that the pure files use, and
 -- stand-ins for its requests and answers. Usage: lua5.4 prelude.lua FOLDER CLAIMS FILE..., all files of src/routing/lua.
-M = { STAND_IN = 10, TIMEOUT = 0.15, LEASE = 65, GRACE = 25, DELTA = 40 }
+M = { STAND_IN = 10, TIMEOUT = 0.15, LEASE = 65, GRACE = 25, DELTA = 40, Copies = {} }
 memcached_proxy = {}
 
 function claim(holds, ...) if not holds then error(string.format(...), 2) end end
@@ -10,7 +10,9 @@ function same(got, wanted, what)
     claim(got == wanted, "%s: got %q, wanted %q", what, tostring(got), tostring(wanted))
 end
 
-mcp = { time_real_millis = function() return 1000 end, time_mono_millis = function() return 1000 end, WAIT_ANY = 1, WAIT_GOOD = 2 }
+NOW = 1000 -- ms
+
+mcp = { time_real_millis = function() return 1000 end, time_mono_millis = function() return NOW end, WAIT_ANY = 1, WAIT_GOOD = 2 }
 for number, name in ipairs({ "GET", "GETS", "MG", "ME", "GAT", "GATS", "TOUCH", "SET", "MS", "DELETE", "MD", "CAS", "ADD", "REPLACE",
     "APPEND", "PREPEND", "INCR", "DECR", "MA" }) do mcp["CMD_" .. name] = number end
 for number, name in ipairs({ "OK", "NOT_STORED", "EXISTS", "NOT_FOUND", "END", "CLIENT_ERROR", "SERVER_ERROR" }) do

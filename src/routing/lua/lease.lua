@@ -16,12 +16,12 @@ local Copies = M.Copies
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again;
 -- calm: all servers are trusted and no change is pending; losses: of servers, counted; tell: when to say what this proxy
--- knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua; lines, waiting, lined: see line.lua.
+-- knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua; lines, waiting, swept: see line.lua.
 local function memory()
     if not state.view then
         state.view = { valid = 0, early = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
             me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
-            reads = 0, every = 1, gap = 0, later = {}, tends = 0, lines = {}, waiting = 0 }
+            reads = 0, every = 1, gap = 0, later = {}, tends = 0, lines = {}, waiting = 0, swept = 0 }
         state.view.name = os.getenv("MEMCACHED_PROXY_ID") or state.view.me
     end
     return state.view
@@ -292,8 +292,8 @@ function Copies:enter(key)
     local V, now = self.memory, mono()
     self.now = now
     local late = now >= V.valid or V.reading > 0 and V.asked >= V.valid
-    if not late and V.waiting == 0 and V.calm and V.steady then return end
-    if self:line_up(key) or late then self:renew() end
+    local waits = late or not (V.calm and V.steady)
+    if (waits or V.waiting > 0) and self:line_up(key, waits) or late then self:renew() end
 end
 
 -- after a request: what it missed must be marked in force before a write is acknowledged, and there is work to ride along

@@ -13,25 +13,36 @@ local STEP <const> = 0.001 -- seconds
 local DEPTH <const> = 16
 local GONE <const> = 1000 -- ms after which who stands in front is taken for one whose client has left
 
--- takes a place -> does another stand in front?
-function Copies:line_up(key)
-    local V, name = self.memory, self.rctx:cfd() .. " " .. key
-    if V.waiting > 0 and self.now - V.lined > GONE then V.lines, V.waiting = {}, 0 end
-    local line = V.lines[name] or {}
+-- forgets lines in which only those can stand whose clients have left
+local function sweep(V, now)
+    V.swept = now
+    for name, line in pairs(V.lines) do
+        if now - line.at > GONE then V.lines[name], V.waiting = nil, V.waiting - #line end
+    end
+end
+
+-- takes a place behind others of the same connection and key, or, if it has to wait itself, the first one -> does another stand in front?
+function Copies:line_up(key, waits)
+    local V, now, name = self.memory, self.now, self.rctx:cfd() .. " " .. key
+    if now - V.swept > GONE then sweep(V, now) end
+    local line = V.lines[name] or waits and {}
+    if not line then return false end
     if #line >= DEPTH then return true end
-    line[#line + 1], V.lines[name] = self, line
-    self.line, self.name, V.lined, V.waiting = line, name, self.now, V.waiting + 1
+    line[#line + 1], line.at, V.lines[name] = self, now, line
+    self.line, self.name, V.waiting = line, name, V.waiting + 1
     return #line > 1
 end
 
 -- gives its place up
 function Copies:step_out()
     local V, line, name = self.memory, self.line, self.name
+    self.line = nil
+    if V.lines[name] ~= line then return end -- swept away
     for i = #line, 1, -1 do
         if line[i] == self then table.remove(line, i) end
     end
-    if #line == 0 and V.lines[name] == line then V.lines[name] = nil end
-    self.line, V.waiting = nil, math.max(V.waiting - 1, 0)
+    if #line == 0 then V.lines[name] = nil end
+    V.waiting = V.waiting - 1
 end
 
 -- waits a step -> true, or gives its place up, if it is the first

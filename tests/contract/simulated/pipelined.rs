@@ -46,7 +46,8 @@ fn assert_caught(from: &str, to: &str, frozen: bool) {
 
 #[test]
 fn going_on_when_the_view_is_there_though_others_wait_is_caught() {
-    assert_caught("if self:line_up(key)or late then self:renew()end", "if late then self:renew()end", false);
+    let lines_up = "if(waits or V.waiting>0)and self:line_up(key,waits)or late then";
+    assert_caught(lines_up, "if late then", false);
 }
 
 #[test]
