@@ -1,6 +1,9 @@
 //! A machine whose clock jumps makes no certificate that the API server would refuse: the last good one goes on serving,
 //! and a metric and a log line say so.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use testbed::parts::clock::Clock;
 use testbed::parts::injector::{Injector, wait_until_admitting};
 use testbed::wait::{Look, until};
@@ -43,6 +46,26 @@ fn a_clock_that_jumps_makes_no_certificate_and_the_last_good_one_goes_on_serving
     none_failed("a clock that jumped by 300, 4,000 and -300 days", &load.stop());
     assert_eq!(bed.get(SECRET)["data"], held);
     assert!(leader.process().log().contains("the last good certificate goes on serving"));
+}
+
+/// So long a clock is right, and so long it is wrong: about what the API server takes to tell the time.
+const MOMENT: Duration = Duration::from_millis(2);
+/// Some thirty looks at the certificates; each begins with a wrong clock and sees it right again once in four times.
+const FLICKERS: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_clock_that_is_wrong_for_a_moment_makes_no_certificate() {
+    let bed = Bed::without_webhook();
+    let clock = Clock::new().unwrap();
+    let _replica = Injector::in_cluster(&clock.wrap(binary()).unwrap(), &bed.control_plane).unwrap();
+    let (held, start) = (bed.get(SECRET)["data"].clone(), Instant::now());
+    while start.elapsed() < FLICKERS {
+        for days in [300, 0] {
+            clock.set(days).unwrap();
+            thread::sleep(MOMENT);
+        }
+    }
+    assert_eq!(bed.get(SECRET)["data"], held);
 }
 
 #[test]

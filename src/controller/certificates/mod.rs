@@ -204,7 +204,7 @@ impl Certificates {
             return Ok(());
         };
         // A step that makes nothing new is right by any clock, but a wrong clock is better seen early than late.
-        clock::check(&self.around.client).await?;
+        clock::check(&self.around.client, now).await?;
         tracing::info!(secret = self.secret_name, why = step.why, "a step of the certificates' rotation");
         store(&self.api, there, &self.secret_name, &step.stored, step.grants).await
     }
@@ -273,7 +273,7 @@ async fn first(
         anyhow::bail!("Secret {name}: {why}; waiting for the leader to make it");
     }
     // What is there may be expired by a wrong clock only.
-    clock::check(&around.client).await?;
+    clock::check(&around.client, now).await?;
     tracing::info!(secret = name, why, "making the CA and the serving certificate");
     let made = rotation::first(names, ageing.lives, now)?;
     store(api, secret.as_deref(), name, &made, false).await?;
