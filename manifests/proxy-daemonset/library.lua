@@ -684,6 +684,7 @@ function M.ring(epoch,S,R,oS,oR)
 return{epoch=epoch,S=S,R=R,oS=oS,oR=oR,place=S<<16|R,before=oS>0 and oS<<16|oR or nil}
 end
 function M.ring_text(ring)return format("%d %d %d %d %d",ring.epoch,ring.S,ring.R,ring.oS,ring.oR)end
+function M.mark_name(mark)return mark.server ..".".. mark.owner end
 function M.parse_view(text)
 local view,all,last={marks={}},{},{}
 local epoch,S,R,oS,oR=match(text,"^(%d+) (%d+) (%d+) (%d+) (%d+)")
@@ -693,10 +694,10 @@ view.ring=M.ring(int(epoch),int(S),int(R),int(oS),int(oR))
 end
 for state,server,owner in gmatch(text," ([dr])(%d+%-%d+)%.(%w+)")do
 local mark={server=server,owner=owner,state=state}
-all[#all+1],last[server ..".".. owner]=mark,mark
+all[#all+1],last[M.mark_name(mark)]=mark,mark
 end
 for _,mark in ipairs(all)do
-if last[mark.server ..".".. mark.owner]==mark then view.marks[#view.marks+1]=mark
+if last[M.mark_name(mark)]==mark then view.marks[#view.marks+1]=mark
 else view.repeated=true end
 end
 return view
@@ -706,7 +707,7 @@ local words={M.ring_text(ring)}
 for i=1,#marks do words[i+1]=M.mark_text(marks[i])end
 return table.concat(words," ")
 end
-function M.mark_text(mark)return mark.state .. mark.server ..".".. mark.owner end
+function M.mark_text(mark)return mark.state .. M.mark_name(mark)end
 end
 do
 local state=memcached_proxy
@@ -765,25 +766,24 @@ rec.till=math.max(rec.till,mono()+FORCE+(bad<rec.bad and M.LEASE or 0))
 rec.bad,rec.turns,V.calm=bad,rec.turns+1,false
 end
 local function is_mine(V,mark)return string.sub(mark.owner,1,#V.me)==V.me end
-local function named(mark)return mark.server ..".".. mark.owner end
 local function mine(V)
 local marks={}
 for name,rec in pairs(V.servers)do
 if rec.lost then
 local mark={server=name,owner=rec.owner,state=rec.ready and"r"or"d"}
-marks[named(mark)]=mark
+marks[M.mark_name(mark)]=mark
 end
-for _,mark in ipairs(rec.all or{})do marks[named(mark)]=mark end
+for _,mark in ipairs(rec.all or{})do marks[M.mark_name(mark)]=mark end
 end
 return marks
 end
 local function corrected(V,view,known)
 local want,marks,differs=mine(V),{},view.repeated or not view.ring or view.ring.epoch<(V.next or V.ring).epoch
 for _,mark in ipairs(view.ring and view.marks or known)do
-local wanted=want[named(mark)]
-want[named(mark)]=nil
+local wanted=want[M.mark_name(mark)]
+want[M.mark_name(mark)]=nil
 local rec=V.servers[mark.server]
-local joint=V.known[named(mark)]
+local joint=V.known[M.mark_name(mark)]
 local over=not wanted and(joint and joint.over or is_mine(V,mark)or match(mark.owner,M.EMPTIED)and rec and not rec.emptied)
 if not over then marks[#marks+1]=wanted or mark end
 differs=differs or over or(wanted or mark).state~=mark.state
@@ -838,26 +838,25 @@ end
 end
 return seen,answers
 end
-local function joined(V,q,seen)
+local function joined(V,q,seen,complete)
 local marks,rank,stale,emptied,fresh,lasting,times,at={},{},{},{},{},{},{},{}
 for _,y in ipairs(q)do
 local view=seen[y]and seen[y].view
 for _,mark in ipairs(view and view.marks or{})do
-local known=at[named(mark)]
+local known=at[M.mark_name(mark)]
 if not known then
 known={server=mark.server,owner=mark.owner,state=mark.state}
-at[named(mark)],marks[#marks+1]=known,known
+at[M.mark_name(mark)],marks[#marks+1]=known,known
 elseif mark.state==(mark.owner=="all"and"d"or"r")then
 known.state=mark.state
 end
 end
 end
-local now,whole=mono(),#q
-for _,y in ipairs(q)do whole=whole -(seen[y]and 1 or 0)end
+local now=mono()
 for i,mark in ipairs(marks)do
-local server,before=mark.server,V.known[named(mark)]
+local server,before=mark.server,V.known[M.mark_name(mark)]
 mark.since=before and before.state==mark.state and before.since or now
-mark.over=whole==0 and mark.owner=="all"and mark.state=="r"and now - mark.since>STAYS
+mark.over=complete and mark.owner=="all"and mark.state=="r"and now - mark.since>STAYS
 rank[server]=rank[server]or i
 if before then lasting[server]=lasting[server]or mark.state=="d"else fresh[server]=true end
 local time=match(mark.owner,M.EMPTIED)
@@ -871,10 +870,10 @@ V.known=at
 for server in pairs(lasting)do fresh[server]=fresh[server]and not lasting[server]end
 return marks,rank,stale,emptied,fresh
 end
-local function look_after_mine(t,seen,answers)
+local function look_after_mine(t,seen,complete)
 local V=t.V
 for x,rec in ipairs(t.servers)do
-local ready=answers==#t.q and rec.ready
+local ready=complete and rec.ready
 for _,member in pairs(seen)do
 local here
 for _,mark in ipairs(member.view.marks)do
@@ -899,7 +898,8 @@ if V.reading>0 and start - V.asked>1000 then V.reading=0 end
 V.reading,V.asked=V.reading+1,start
 local seen,answers=self:read_view()
 V.reading=math.max(V.reading - 1,0)
-local marks,rank,stale,emptied,fresh=joined(V,self.q,seen)
+local complete=answers==#self.q
+local marks,rank,stale,emptied,fresh=joined(V,self.q,seen,complete)
 if self.keep then self:keep(marks)end
 local ran_out=start>=V.valid
 M.adopt(V,self.q,seen,start,ran_out)
@@ -924,10 +924,10 @@ self:change(rec,2)
 rec.was=0
 end
 end
-if self.V then look_after_mine(self,seen,answers)end
-if self.V and not V.calm and answers==#self.q then self:start_anew()end
+if self.V then look_after_mine(self,seen,complete)end
+if self.V and not V.calm and complete then self:start_anew()end
 local from=answers>0 and start or mono()
-local new=answers==#self.q
+local new=complete
 for _,member in pairs(seen)do new=new and not member.cas end
 if new then self:found()end
 self:correct(seen,marks)
@@ -1324,7 +1324,7 @@ local function post(t,x,marks)
 local text=""
 for _,mark in ipairs(marks)do
 text=text .." ".. M.mark_text(mark)
-t.V.known[mark.server ..".".. mark.owner]=mark
+t.V.known[M.mark_name(mark)]=mark
 end
 local q=M.request(format("ms %s %d MA N0",M.VIEW,#text),text .."\r\n")
 for _,y in ipairs(t.q)do
@@ -1336,6 +1336,7 @@ local function copied(t)
 local ring=t.memory.next or t.memory.ring
 return ring.R>1 or ring.R==0 and t.several or ring.before
 end
+local function backed(t,x)return copied(t)and x<=(t.regulars or x)end
 function Copies:has_copies()return copied(self)end
 local function distrust(t,x,bad,marks)
 local rec=t.servers[x]
@@ -1361,7 +1362,7 @@ end
 function Copies:ask_whole(x)return M.request("mg "..(self.servers[x].emptied and M.NOTED or M.WHOLE).." v")end
 function Copies:mark_emptied(x)
 local rec,now=self.servers[x],mcp.time_real_millis()
-if not copied(self)or x>(self.regulars or x)then return end
+if not backed(self,x)then return end
 local marks={{state="d",server=rec.name,owner="all"},{state="r",server=rec.name,owner=format("e%x",now)}}
 rec.all,rec.emptied=marks,now
 self:try(M.request("ms ".. M.NOTED .." 1","1\r\n"),x)
@@ -1369,7 +1370,7 @@ distrust(self,x,M.hollow(now),marks)
 end
 function Copies:emptied(x)
 local rec=self.servers[x]
-if not copied(self)or x>(self.regulars or x)then return false end
+if not backed(self,x)then return false end
 if rec.turns~=self.turns then return true end
 local res=self:ask(self:ask_whole(x),x)
 if not res then return true end
@@ -2136,17 +2137,14 @@ return all
 end
 function Relief:keep(marks)
 local V,kept,now=self.V,nil,mono()
-local before,since=V.kept_since or{},{}
 for _,mark in ipairs(marks)do
 if mark.state=="r"and not match(mark.owner,M.EMPTIED)then
-local name=M.mark_text(mark)
-since[name]=before[name]or now
-mark.over=now - since[name]>2*KEEP
+mark.over=now - mark.since>2*KEEP
 kept=kept or{}
 kept[mark.server]=true
 end
 end
-V.kept,V.kept_since=kept,since
+V.kept=kept
 end
 local function in_need(t,p)return p>t.regulars or t.servers[p].bad==2 end
 function Relief:lead(list)

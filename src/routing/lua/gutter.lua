@@ -78,17 +78,14 @@ end
 -- stand there so long that their owners must be gone
 function Relief:keep(marks)
     local V, kept, now = self.V, nil, mono()
-    local before, since = V.kept_since or {}, {}
     for _, mark in ipairs(marks) do
         if mark.state == "r" and not match(mark.owner, M.EMPTIED) then
-            local name = M.mark_text(mark)
-            since[name] = before[name] or now
-            mark.over = now - since[name] > 2 * KEEP
+            mark.over = now - mark.since > 2 * KEEP
             kept = kept or {}
             kept[mark.server] = true
         end
     end
-    V.kept, V.kept_since = kept, since
+    V.kept = kept
 end
 
 -- nobody regular is trusted: p is the stand-in, or all are dirty and p is the one that became so last

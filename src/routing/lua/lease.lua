@@ -80,17 +80,15 @@ end
 -- whose mark? Mine have my name and a number, so that what is said of one loss is never taken for another's.
 local function is_mine(V, mark) return string.sub(mark.owner, 1, #V.me) == V.me end
 
-local function named(mark) return mark.server .. "." .. mark.owner end
-
 -- the marks that this proxy wants to see of its own, by name
 local function mine(V)
     local marks = {}
     for name, rec in pairs(V.servers) do
         if rec.lost then
             local mark = { server = name, owner = rec.owner, state = rec.ready and "r" or "d" }
-            marks[named(mark)] = mark
+            marks[M.mark_name(mark)] = mark
         end
-        for _, mark in ipairs(rec.all or {}) do marks[named(mark)] = mark end
+        for _, mark in ipairs(rec.all or {}) do marks[M.mark_name(mark)] = mark end
     end
     return marks
 end
@@ -99,10 +97,10 @@ end
 local function corrected(V, view, known)
     local want, marks, differs = mine(V), {}, view.repeated or not view.ring or view.ring.epoch < (V.next or V.ring).epoch
     for _, mark in ipairs(view.ring and view.marks or known) do
-        local wanted = want[named(mark)]
-        want[named(mark)] = nil
+        local wanted = want[M.mark_name(mark)]
+        want[M.mark_name(mark)] = nil
         local rec = V.servers[mark.server]
-        local joint = V.known[named(mark)]
+        local joint = V.known[M.mark_name(mark)]
         local over = not wanted and (joint and joint.over or is_mine(V, mark) or match(mark.owner, M.EMPTIED) and rec and not rec.emptied)
         if not over then marks[#marks + 1] = wanted or mark end
         differs = differs or over or (wanted or mark).state ~= mark.state
@@ -169,26 +167,25 @@ end
 -- all marks of all members, those of the first member first. A proxy's mark that is `r` anywhere is so: it never becomes `d`
 -- again. -> marks; by server: rank; stale = it misses writes; emptied = when that was, or 0; fresh = it may have been
 -- lost, or trusted, and lost again since the last reading: it has a mark that is new, and none that has been there
-local function joined(V, q, seen)
+local function joined(V, q, seen, complete)
     local marks, rank, stale, emptied, fresh, lasting, times, at = {}, {}, {}, {}, {}, {}, {}, {}
     for _, y in ipairs(q) do
         local view = seen[y] and seen[y].view
         for _, mark in ipairs(view and view.marks or {}) do
-            local known = at[named(mark)]
+            local known = at[M.mark_name(mark)]
             if not known then
                 known = { server = mark.server, owner = mark.owner, state = mark.state }
-                at[named(mark)], marks[#marks + 1] = known, known
+                at[M.mark_name(mark)], marks[#marks + 1] = known, known
             elseif mark.state == (mark.owner == "all" and "d" or "r") then
                 known.state = mark.state
             end
         end
     end
-    local now, whole = mono(), #q
-    for _, y in ipairs(q) do whole = whole - (seen[y] and 1 or 0) end
+    local now = mono()
     for i, mark in ipairs(marks) do
-        local server, before = mark.server, V.known[named(mark)]
+        local server, before = mark.server, V.known[M.mark_name(mark)]
         mark.since = before and before.state == mark.state and before.since or now
-        mark.over = whole == 0 and mark.owner == "all" and mark.state == "r" and now - mark.since > STAYS
+        mark.over = complete and mark.owner == "all" and mark.state == "r" and now - mark.since > STAYS
         rank[server] = rank[server] or i
         if before then lasting[server] = lasting[server] or mark.state == "d" else fresh[server] = true end
         local time = match(mark.owner, M.EMPTIED)
@@ -205,10 +202,10 @@ end
 
 -- what the members hold of this proxy's marks: one of an earlier loss that says `d` (on a member that had not been reached, or is back
 -- with old data) has been seen by others, so it goes the way of all marks. A mark may go when all members have it as `r`.
-local function look_after_mine(t, seen, answers)
+local function look_after_mine(t, seen, complete)
     local V = t.V
     for x, rec in ipairs(t.servers) do
-        local ready = answers == #t.q and rec.ready
+        local ready = complete and rec.ready
         for _, member in pairs(seen) do
             local here
             for _, mark in ipairs(member.view.marks) do
@@ -237,7 +234,8 @@ function Copies:renew()
     V.reading, V.asked = V.reading + 1, start
     local seen, answers = self:read_view()
     V.reading = math.max(V.reading - 1, 0)
-    local marks, rank, stale, emptied, fresh = joined(V, self.q, seen)
+    local complete = answers == #self.q
+    local marks, rank, stale, emptied, fresh = joined(V, self.q, seen, complete)
     if self.keep then self:keep(marks) end -- gutter.lua
     local ran_out = start >= V.valid
     M.adopt(V, self.q, seen, start, ran_out)
@@ -263,10 +261,10 @@ function Copies:renew()
             rec.was = 0
         end
     end
-    if self.V then look_after_mine(self, seen, answers) end
-    if self.V and not V.calm and answers == #self.q then self:start_anew() end
+    if self.V then look_after_mine(self, seen, complete) end
+    if self.V and not V.calm and complete then self:start_anew() end
     local from = answers > 0 and start or mono() -- nobody answers: availability wins
-    local new = answers == #self.q
+    local new = complete
     for _, member in pairs(seen) do new = new and not member.cas end
     if new then self:found() end
     self:correct(seen, marks)

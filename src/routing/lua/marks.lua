@@ -18,7 +18,7 @@ local function post(t, x, marks)
     local text = ""
     for _, mark in ipairs(marks) do
         text = text .. " " .. M.mark_text(mark)
-        t.V.known[mark.server .. "." .. mark.owner] = mark
+        t.V.known[M.mark_name(mark)] = mark
     end
     local q = M.request(format("ms %s %d MA N0", M.VIEW, #text), text .. "\r\n")
     for _, y in ipairs(t.q) do
@@ -31,6 +31,9 @@ local function copied(t)
     local ring = t.memory.next or t.memory.ring
     return ring.R > 1 or ring.R == 0 and t.several or ring.before
 end
+
+-- do others have what regular server x lost when it was emptied?
+local function backed(t, x) return copied(t) and x <= (t.regulars or x) end
 
 -- can anybody have a newer item than x has? Not while a key is on one server only.
 function Copies:has_copies() return copied(self) end
@@ -66,7 +69,7 @@ function Copies:ask_whole(x) return M.request("mg " .. (self.servers[x].emptied 
 -- x has been emptied. It is marked: it takes writes, and is not read. Not where nobody else has its keys.
 function Copies:mark_emptied(x)
     local rec, now = self.servers[x], mcp.time_real_millis()
-    if not copied(self) or x > (self.regulars or x) then return end
+    if not backed(self, x) then return end
     -- the second one tells since when; it is `r`, because nobody owes anything for it
     local marks = { { state = "d", server = rec.name, owner = "all" }, { state = "r", server = rec.name, owner = format("e%x", now) } }
     rec.all, rec.emptied = marks, now
@@ -78,7 +81,7 @@ end
 -- so: ask `lead` again; else false, and true if x has started anew
 function Copies:emptied(x)
     local rec = self.servers[x]
-    if not copied(self) or x > (self.regulars or x) then return false end
+    if not backed(self, x) then return false end
     if rec.turns ~= self.turns then return true end -- another request has just found out
     local res = self:ask(self:ask_whole(x), x)
     if not res then return true end

@@ -35,6 +35,9 @@ end
 -- the ring's numbers as they stand in front of the marks
 function M.ring_text(ring) return format("%d %d %d %d %d", ring.epoch, ring.S, ring.R, ring.oS, ring.oR) end
 
+-- what tells a mark from others: a server has one of an owner
+function M.mark_name(mark) return mark.server .. "." .. mark.owner end
+
 -- text -> { ring = nil where it names none, marks = { { server, owner, state }, ... } in order, repeated = true where a
 -- mark stood twice (they are appended; the last one counts) }. What it does not know it leaves out.
 function M.parse_view(text)
@@ -46,10 +49,10 @@ function M.parse_view(text)
     end
     for state, server, owner in gmatch(text, " ([dr])(%d+%-%d+)%.(%w+)") do
         local mark = { server = server, owner = owner, state = state }
-        all[#all + 1], last[server .. "." .. owner] = mark, mark
+        all[#all + 1], last[M.mark_name(mark)] = mark, mark
     end
     for _, mark in ipairs(all) do
-        if last[mark.server .. "." .. mark.owner] == mark then view.marks[#view.marks + 1] = mark
+        if last[M.mark_name(mark)] == mark then view.marks[#view.marks + 1] = mark
         else view.repeated = true end
     end
     return view
@@ -62,4 +65,4 @@ function M.print_view(ring, marks)
     return table.concat(words, " ")
 end
 
-function M.mark_text(mark) return mark.state .. mark.server .. "." .. mark.owner end
+function M.mark_text(mark) return mark.state .. M.mark_name(mark) end

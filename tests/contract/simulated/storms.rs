@@ -90,7 +90,7 @@ fn restarted_servers_lead_again_though_nobody_fills_them() {
 
 #[test]
 fn leaving_the_marks_of_servers_that_have_started_anew_is_caught() {
-    let over = "mark.over=whole==0 and mark.owner==\"all\"and mark.state==\"r\"and now - mark.since>STAYS";
+    let over = "mark.over=complete and mark.owner==\"all\"and mark.state==\"r\"and now - mark.since>STAYS";
     assert!(!restarted(1, over, "mark.over=false").marks.is_empty(), "nobody noticed");
 }
 
