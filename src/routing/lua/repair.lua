@@ -24,38 +24,49 @@ local function put(t, key, b, item, source, x, there)
     return false
 end
 
--- This proxy owes the key to all its servers: the latest version counts, as ids grow with time, and where one that was not
--- emptied has nothing, the key was removed. One that is away is not waited for: clients do without it too.
--- -> nil if one does not answer, else the server to learn from (x itself if none is better), and true if the key is to go
-local function latest(t, x, key, b, list)
-    local tickets, best, newest = {}, x, 0
+-- All servers of the key have missed writes, perhaps of other proxies than this one. Those that this one does not owe the key (if it
+-- owes it to all: all) know whether it was removed: none of them has it, or one that was not emptied has nothing. Else the latest
+-- version counts, wherever it is, as ids grow with time. One that is away is not waited for: clients do without it too.
+-- -> nil if one does not answer, else what each has (id or false) and, if the key is to stay, whose item counts
+local function opinions(t, name, key, b, list)
+    local looks, wholes, has, knows, best, kept = {}, {}, {}, {}, nil, false
     for _, y in ipairs(list) do
         local rec = t.servers[y]
-        if not rec.lost or rec.back then tickets[y] = t:send(M.ask_id(key, b), y) end
+        if not rec.lost or rec.back then
+            looks[y], wholes[y] = t:send(M.ask_id(key, b), y) or false, t:send(M.request("mg " .. M.WHOLE), y)
+            if not (rec.owed[name] or rec.too_many) then knows[y] = true end
+        end
     end
     t:wait()
-    for y, ticket in pairs(tickets) do
-        local res = t:got(ticket)
-        if not res or not res:ok() then return nil end
-        local id = math.tointeger(tonumber(M.id_of(res)))
-        if not id and not t:hollow(y) then return x, true end
-        if id and id > newest then best, newest = y, id end
+    for y, look in pairs(looks) do
+        local res, whole = t:got(look), t:got(wholes[y])
+        if not res or not whole or not res:ok() or not whole:ok() then return nil end
+        has[y], wholes[y] = M.id_of(res) or false, whole:hit()
+        if has[y] and (not best or tonumber(has[y]) > tonumber(has[best])) then best = y end
     end
-    return best, false
+    for y in pairs(next(knows) and knows or has) do
+        if not has[y] and wholes[y] then return has, nil end
+        kept = kept or has[y]
+    end
+    return has, kept and best
 end
 
--- who knows what server x ought to have of the key: its authority; if that is x, or is owed the key too, the one of the others that
--- was marked last and is not, and never a stand-in; nil if there is none
-local function teacher(t, x, name, list)
-    local source = t:lead(list)
-    if source and source ~= x and not t.servers[source].owed[name] then return source end
-    local best, rank = nil, 0
-    for _, y in ipairs(list) do
-        local rec, regular = t.servers[y], not t.stand_ins or y <= t.regulars
-        local owes = rec.owed[name] or rec.too_many
-        if y ~= x and regular and not t.dead[y] and not owes and rec.rank >= rank then best, rank = y, rec.rank end
+-- they all get that, also those that others owe it: who owes them the key comes to the same. -> was nothing left to do?
+local function agree(t, name, key, b, list)
+    local has, best = opinions(t, name, key, b, list)
+    if not has then return false end
+    local found = best and t:try(M.ask_item(key, b), best)
+    if best and not (found and found:ok()) then return false end
+    local item, same = M.item(found), true -- one that must not be copied goes
+    t:give_back(found, best, key, b)
+    for y, there in pairs(has) do
+        if there ~= (item and item.id or false) then
+            same = false
+            if item then put(t, key, b, item, best, y, there)
+            else t:try(M.remove_id(key, b, there), y) end
+        end
     end
-    return best
+    return same
 end
 
 local function forget(t, x, key, b)
@@ -65,23 +76,22 @@ end
 
 -- server x gets what the key's authority has -> is it done?
 local function compare(t, x, key, b)
-    local list, holds = t:servers_of(key), false
-    for _, y in ipairs(list) do holds = holds or y == x end
+    local regular, holds = t:servers_of(key), false
+    for _, y in ipairs(regular) do holds = holds or y == x end
     if not holds then return forget(t, x, key, b) end -- not any more
-    if t.stand_ins then list = t:with_stand_in(list, key) end
+    local list = t.stand_ins and t:with_stand_in(regular, key) or regular
     if #list == 1 then return true end -- there is no other copy
-    local source, removed = teacher(t, x, key .. b, list), false
-    if not source then
-        if t.stand_ins then return forget(t, x, key, b) end -- who may have been written instead can't be asked: a cache may lose a key
-        source, removed = latest(t, x, key, b, list)
-    end
+    local source = t:lead(list)
     if not source then return false end
-    if source == x and not removed then return true end
+    if source == x or t.servers[source].bad == 2 then
+        if #regular > 1 then return agree(t, key .. b, key, b, regular) end
+        return forget(t, x, key, b) -- who may have been written instead can't be asked: a cache may lose a key
+    end
     local item_ticket, id_ticket = t:send(M.ask_item(key, b), source), t:send(M.ask_id(key, b), x)
     t:wait()
     local found, seen = t:got(item_ticket), t:got(id_ticket)
     if not found or not seen or not found:ok() or not seen:ok() then return false end
-    local item, there = not removed and M.item(found), M.id_of(seen)
+    local item, there = M.item(found), M.id_of(seen)
     t:give_back(found, source, key, b)
     if item and item.id == there then return t:counts(source, list) end
     if item then return put(t, key, b, item, source, x, there) and t:counts(source, list) end

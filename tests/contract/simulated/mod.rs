@@ -8,6 +8,7 @@
 mod gutter;
 mod pipelined;
 mod scale;
+mod split;
 mod storms;
 
 use std::env;
