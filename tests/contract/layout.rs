@@ -118,12 +118,11 @@ impl Layout {
         Bed::start(self.servers + self.stand_ins, proxies, library, config).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    /// The same without the network: faster, but only servers can have faults.
-    pub(crate) fn start_direct(&self, proxies: usize) -> Bed {
+    /// The same without the network: faster, but only servers can have faults. more: arguments for the servers.
+    pub(crate) fn start_direct(&self, proxies: usize, more: &[&str]) -> Bed {
         let text = &library::library().text;
-        let bed = Bed::start_direct(self.servers + self.stand_ins, proxies, text, |_, addresses| {
-            self.config(addresses, None)
-        });
+        let config = |_: usize, addresses: &[SocketAddr]| self.config(addresses, None);
+        let bed = Bed::start_direct(self.servers + self.stand_ins, more, proxies, text, config);
         bed.unwrap_or_else(|error| panic!("{error:#}"))
     }
 }

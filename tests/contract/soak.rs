@@ -92,7 +92,7 @@ fn live(bed: &Bed, length: Duration, configs: &[String; 2], faults: impl FnOnce(
 fn reloads_and_faults_leave_nothing_behind() {
     let (seed, length) = (random::seed(), length());
     println!("seed {seed}, {length:?}");
-    let bed = Layout::coherent().start_direct(2);
+    let bed = Layout::coherent().start_direct(2, &[]);
     let config =
         Layout::coherent().config(&bed.servers().iter().map(|server| server.address()).collect::<Vec<_>>(), None);
     let configs = [format!("-- even\n{config}"), format!("-- odd\n{config}")];

@@ -59,11 +59,12 @@ const DOCUMENTED: [Documented; 7] = [
     },
     Documented {
         what: "the blanks behind a number that lost a digit",
-        why: "memcached's decr pads in place but not when anybody, such as our own look at the item, holds it just then",
+        why: "memcached's decr pads in place but not when anybody, such as our own look at the item, holds it just then; \
+              what is appended afterwards stands behind the blanks",
         harmless: false,
         applies: |_, _, plain, ours| {
             // a size alone (mg s) may be that of a padded value
-            let padded = |reply: &Reply| reply.value.as_ref().is_none_or(|value| value.ends_with(b" "));
+            let padded = |reply: &Reply| reply.value.as_ref().is_none_or(|value| value.contains(&b' '));
             plain.iter().chain(ours).any(padded) && same(&unpadded(plain), &unpadded(ours))
         },
     },
@@ -128,10 +129,10 @@ pub(super) fn compare(command: &Command, reads: Reads, plain: &[Reply], ours: &[
     }
 }
 
-/// The answer with values cut where their blanks begin, and without what says how long they are.
+/// The answer with values without their blanks, and without what says how long they are.
 fn unpadded(answer: &[Reply]) -> Vec<Reply> {
     let cut = |reply: &Reply| {
-        let value = reply.value.as_ref().map(|value| value.trim_ascii_end().to_vec());
+        let value = reply.value.as_ref().map(|value| value.iter().copied().filter(|byte| *byte != b' ').collect());
         let length = match reply.words[0].as_str() {
             "VA" => 1,
             "VALUE" => 3,

@@ -35,6 +35,11 @@ const STALL: Duration = Duration::from_millis(100);
 /// How often a case is run until no server stalls: only then a difference counts.
 const CALM_TRIES: usize = 20;
 
+/// memcached counts in place, which leaves an item stale that was so, or makes a new item where another thread holds the old one. By
+/// default its LRU maintainer does, from an item's second read until it runs again: plain memcached so answers one stream of
+/// commands in two ways. Without that thread it has one answer.
+const STEADY: [&str; 2] = ["-o", "no_lru_maintainer"];
+
 /// One side: its connections, used in turn as the commands say, and the cas ids that it has shown.
 struct Side {
     addresses: Vec<SocketAddr>,
@@ -181,9 +186,9 @@ fn wanted(share: usize) -> usize {
 }
 
 fn compare(test: &str, layout: &Layout, proxies: usize, reads: Reads, share: usize) {
-    let bed = &layout.start_direct(proxies);
+    let bed = &layout.start_direct(proxies, &STEADY);
     let seed = random::seed();
-    let server = Server::start().unwrap();
+    let server = Server::start_with(&STEADY).unwrap();
     let (plain, ours) = (Side::new(vec![server.address()]), Side::new(bed.addresses()));
     let stalls_show = layout.consistency == Consistency::Fastest || layout.copies == 1;
     let servers = bed.servers().iter().map(|server| Connection::open(server.address())).collect();

@@ -38,7 +38,7 @@ impl Bed {
         library: &str,
         mut config: impl FnMut(usize, &[SocketAddr]) -> String,
     ) -> Result<Self> {
-        let servers = start_servers(servers)?;
+        let servers = start_servers(servers, &[])?;
         let mut bed = Self { proxies: Vec::new(), relays: Vec::new(), servers };
         for number in 0..proxies {
             let relays: Vec<Relay> =
@@ -51,17 +51,18 @@ impl Bed {
         Ok(bed)
     }
 
-    /// As [`Bed::start`] without relays: faster, but only servers can have faults.
+    /// As [`Bed::start`] without relays: faster, but only servers can have faults. more: arguments for the servers.
     ///
     /// # Errors
     /// As [`Bed::start`].
     pub fn start_direct(
         servers: usize,
+        more: &[&str],
         proxies: usize,
         library: &str,
         mut config: impl FnMut(usize, &[SocketAddr]) -> String,
     ) -> Result<Self> {
-        let servers = start_servers(servers)?;
+        let servers = start_servers(servers, more)?;
         let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
         let start =
             |number| Proxy::start(library, &config(number, &addresses)).with_context(|| format!("proxy {number}"));
@@ -139,6 +140,6 @@ impl Bed {
     }
 }
 
-fn start_servers(count: usize) -> Result<Vec<Server>> {
-    (0..count).map(|_| Server::start_with(&["-t", "1"])).collect()
+fn start_servers(count: usize, more: &[&str]) -> Result<Vec<Server>> {
+    (0..count).map(|_| Server::start_with(&[&["-t", "1"], more].concat())).collect()
 }
