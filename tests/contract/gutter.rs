@@ -235,8 +235,8 @@ fn keeping_what_a_stand_in_was_told_for_longer_is_caught() {
 
 #[test]
 fn trusting_a_server_that_is_back_without_comparing_is_caught() {
-    let compares = "if t.stand_ins then list=t:with_stand_in(list,key)end\n";
-    let found = twice(&mutant(compares, ""), Fault::BackStale(FAULTY));
+    let compares = "local list=t.stand_ins and t:with_stand_in(regular,key)or regular";
+    let found = twice(&mutant(compares, "local list=regular"), Fault::BackStale(FAULTY));
     assert!(found.as_ref().is_err_and(|found| found.contains("back")), "nobody noticed: {found:?}");
 }
 

@@ -20,6 +20,7 @@ mod document;
 mod frozen;
 mod gone;
 mod gutter;
+mod gutter_under_clients;
 mod healthy;
 mod local_dead;
 mod mutants;

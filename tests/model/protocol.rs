@@ -15,17 +15,19 @@ pub(crate) struct Rules {
     pub(crate) compare: bool,
     pub(crate) settle: bool,
     pub(crate) condition: bool,
-    pub(crate) ambiguous: bool,
     pub(crate) bounded: bool,
-    pub(crate) delta: bool,
-    /// Copies are asked only where the authority has been emptied.
-    pub(crate) hollow: bool,
+    /// What a refusing copy never held is noted there.
+    pub(crate) notes: bool,
+    /// A version that another has been built upon meanwhile goes to the copies too.
+    pub(crate) own: bool,
+    /// Who has lost an answer looks whether it was done.
+    pub(crate) resolve: bool,
+    /// He does before anybody else uses the next authority.
+    pub(crate) head: bool,
+    /// A server that was emptied is marked, and never leads while another does.
+    pub(crate) emptied: bool,
     /// Not a rule: a server may come back empty.
     pub(crate) back_empty: bool,
-    /// Not a rule: an authority may do what it was asked without the answer coming back, now or when it thaws.
-    pub(crate) done_unanswered: bool,
-    /// Not a rule: the fault may come while two writes of the key overlap and a copy has refused one of them.
-    pub(crate) overlap: bool,
 }
 
 impl Rules {
@@ -35,13 +37,13 @@ impl Rules {
         compare: true,
         settle: true,
         condition: true,
-        ambiguous: true,
         bounded: true,
-        delta: true,
-        hollow: true,
+        notes: true,
+        own: true,
+        resolve: true,
+        head: true,
+        emptied: true,
         back_empty: true,
-        done_unanswered: false,
-        overlap: false,
     };
 }
 
@@ -93,6 +95,8 @@ struct Server {
     frozen: bool,
     hollow: bool,
     late: Vec<Write>,
+    /// Versions that it never held though its own was built upon them, with the number that each was, if known.
+    passed: Vec<(u8, Option<u8>)>,
 }
 
 impl Server {
@@ -120,11 +124,8 @@ enum Step {
     Confirm,
     Late,
     Sweep,
-    Restore,
-    PutBack(usize, Item),
-    CheckBack(usize, Item),
     Answer,
-    /// Somebody went on from what may have been ours: the client gets an error, and its operation may count or not.
+    /// It was done, but what it made can't be told: the client gets an error.
     Unknown,
 }
 
@@ -136,8 +137,12 @@ struct Running {
     view: u8,
     authority: usize,
     seen: Vec<Option<u8>>,
-    old: Option<u8>,
+    old: Option<Item>,
     item: Option<Item>,
+    /// Its version, once it was sent.
+    id: u8,
+    /// Its answer was lost.
+    doubtful: bool,
     pending: u8,
     refused: u8,
     added: u8,
@@ -181,6 +186,9 @@ pub(crate) enum Action {
     Cut(usize, usize),
     Heal,
 }
+
+/// The owner of the mark of a server that was emptied; nobody takes it away.
+const ALL: u8 = 1 << 7;
 
 fn bit(x: usize) -> u8 {
     1 << x
@@ -260,15 +268,22 @@ impl State {
         self.proxies.iter().enumerate().any(|(other, proxy)| other != p && proxy.op.as_ref().is_some_and(spreads))
     }
 
-    /// Does the other proxy have an item on its way?
-    fn busy_elsewhere(&self, p: usize, restoring: bool) -> bool {
-        self.proxies.iter().enumerate().any(|(other, proxy)| {
-            other != p
-                && proxy.op.as_ref().is_some_and(|op| match op.step {
-                    Step::PutBack(..) | Step::CheckBack(..) => true,
-                    Step::Spread | Step::Confirm | Step::Late | Step::Sweep => restoring,
-                    _ => false,
-                })
-        })
+    /// Does the other proxy have to find out whether its lost answer was one?
+    fn doubts_elsewhere(&self, p: usize) -> bool {
+        let doubts = |op: &Running| op.doubtful && matches!(op.step, Step::Again | Step::Decide);
+        self.proxies.iter().enumerate().any(|(other, proxy)| other != p && proxy.op.as_ref().is_some_and(doubts))
+    }
+
+    /// Server x has nothing. If it was emptied it is marked -> does another lead now?
+    fn emptied(&mut self, p: usize, x: usize, rules: Rules) -> bool {
+        if !self.servers[x].hollow || !rules.emptied {
+            return false;
+        }
+        self.marks[x] |= ALL;
+        self.proxies[p].knows |= bit(x);
+        if let Some(op) = &mut self.proxies[p].op {
+            op.view |= bit(x);
+        }
+        self.lead(p) != x
     }
 }

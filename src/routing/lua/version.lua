@@ -265,7 +265,7 @@ end
 -- goes to the others. make: condition -> request; number: what `old` was, if known; placed: notes who took it, if given.
 -- -> false if p may have lost the lead meanwhile: then decide again.
 function Copies:spread(key, b, p, list, version)
-    local pending, condition, id, old = {}, {}, version.id, version.old
+    local pending, condition, id, old, newer = {}, {}, version.id, version.old, false
     for i = 1, #list do
         local x = list[i]
         if x ~= p and not self.dead[x] then pending[#pending + 1] = x end
@@ -287,18 +287,20 @@ function Copies:spread(key, b, p, list, version)
             without_authority(self, key, b, version, refused, added)
             return true
         end
-        if id_at(now) ~= id then -- a newer write or a removal: theirs is what counts
-            remove_from(self, M.remove_id(key, b, id), added, key, b)
-            return true
-        end
-        if #refused == 0 then return true end
-        pending = refused
+        newer = id_at(now) ~= id -- or a removal: what others did upon ours is what counts
+        if newer then remove_from(self, M.remove_id(key, b, id), added, key, b) end
+        if newer and not (now:hit() and old) then return true end
+        pending = {}
         for _, x in ipairs(refused) do
             local there = id_at(self:got(tickets[x]))
-            condition[x] = there and " C" .. there or " ME"
+            -- who is newer may lose his answer, and begin upon what a copy has: that must not be what ours was built upon
+            if not newer or there ~= id_at(now) then pending[#pending + 1] = x end
+            local upon = newer and old or there
+            condition[x] = upon and " C" .. upon or " ME"
         end
+        if #pending == 0 then return true end
     end
-    remove_from(self, M.remove_key(key, b), pending, key, b)
+    if not newer then remove_from(self, M.remove_key(key, b), pending, key, b) end
     return true
 end
 

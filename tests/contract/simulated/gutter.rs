@@ -1,13 +1,12 @@
 //! Stand-ins in virtual time: servers die, freeze, are cut off and come back, empty or with old data, often the same one twice
 //! within the time for which its stand-in keeps what it had. A key may be missed; nothing old may be seen, then or later.
 
-use std::time::Duration;
-
 use memcached_injector::routing::library;
 use testbed::checker::{Misses, check};
-use testbed::history::{Call, History, Outcome};
+use testbed::history::{History, Outcome};
 
 use super::{Shape, run, run_again, seeds};
+use crate::gutter_under_clients::{ANEW, decided_anew};
 use crate::mutants::mutant;
 
 const KINDS: &str = "kill,empty,stale,freeze,cut,blackhole";
@@ -15,24 +14,14 @@ const KINDS: &str = "kill,empty,stale,freeze,cut,blackhole";
 const SECONDS: u64 = 24;
 /// Runs that a mutant may pass before this counts as blind to it.
 const LOOKS: u64 = 6;
-/// A request that took so long has waited for a lost server.
-const FOUND_OUT: Duration = Duration::from_millis(80);
-const ANEW: &str = "decided anew";
 
 const SHAPE: Shape = Shape { copies: 1, stand_ins: 2, seconds: SECONDS };
 
-/// The history of a run. An update that a server did before it was lost, without an answer, is decided anew where the key is
-/// missing; so what it says then is no proof that it did nothing.
+/// The history of a run.
 fn seen(library: &str, seed: u64) -> (History, String) {
     let seen = run(library, seed, KINDS, SHAPE);
     let mut history = seen.history;
-    for operation in &mut history.operations {
-        let refused = matches!(operation.outcome, Outcome::Miss | Outcome::NotStored | Outcome::Exists);
-        let updates = matches!(operation.call, Call::Add(_) | Call::Append(_) | Call::Cas(..) | Call::Incr(_));
-        if refused && updates && operation.end - operation.start > FOUND_OUT {
-            operation.outcome = Outcome::Unknown(ANEW.to_owned());
-        }
-    }
+    decided_anew(&mut history);
     (history, seen.story)
 }
 

@@ -109,3 +109,13 @@ fn taking_an_old_mark_for_a_new_one_is_caught() {
     let newer = "elseif mark.state==(mark.owner==\"all\"and\"d\"or\"r\")then";
     assert_caught(newer, "elseif mark.state==\"d\"then", CUTS, STORM);
 }
+
+#[test]
+fn using_the_next_authority_at_once_is_caught() {
+    assert_caught("local left=settled(self.servers,list,p,now)- now", "local left=0", CUTS, STORM);
+}
+
+#[test]
+fn repeating_a_write_no_sooner_than_others_look_is_caught() {
+    assert_caught("if self.doubtful then left=left - M.HEAD end", "", ALL, STORM);
+}

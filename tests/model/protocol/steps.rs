@@ -20,6 +20,8 @@ impl Cluster {
             seen: vec![None; self.servers],
             old: None,
             item: None,
+            id: 0,
+            doubtful: false,
             pending: 0,
             refused: 0,
             added: 0,
@@ -35,11 +37,11 @@ impl Cluster {
     /// May the step of proxy p's operation be taken now?
     fn ready(&self, state: &State, p: usize, op: &Running) -> bool {
         match op.step {
-            Step::Again => state.all_settled(self.rules),
+            Step::Again => {
+                state.all_settled(self.rules) && (op.doubtful || !self.rules.head || !state.doubts_elsewhere(p))
+            }
             Step::Late => !state.spreads_elsewhere(p),
             Step::Answer => (0..self.servers).all(|x| op.missed & bit(x) == 0 || state.settled(x, self.rules)),
-            Step::Restore => !self.rules.delta || !state.busy_elsewhere(p, true),
-            Step::Sweep => !self.rules.delta || !state.busy_elsewhere(p, false),
             _ => true,
         }
     }
@@ -55,17 +57,6 @@ impl Cluster {
             Step::Confirm => self.confirm(state, p, &mut op),
             Step::Late => self.late(state, p, &mut op),
             Step::Sweep => self.sweep(state, p, &mut op),
-            Step::Restore => self.restore(state, p, &mut op),
-            Step::PutBack(x, item) => {
-                state.send(p, op.authority, Write::Put(item, None));
-                op.step = Step::CheckBack(x, item);
-            }
-            Step::CheckBack(x, item) => {
-                if state.servers[x].item != Some(item) {
-                    state.send(p, op.authority, Write::Remove(Some(item.id)));
-                }
-                op.step = Step::Decide;
-            }
             Step::Unknown => {
                 state.proxies[p].op = None;
                 state.proxies[p].next = self.scripts[p].len();
@@ -84,52 +75,70 @@ impl Cluster {
     fn decide(&self, state: &mut State, p: usize, op: &mut Running, unanswered: bool) {
         let a = op.authority;
         state.ids += 1;
-        let id = state.ids;
-        op.old = state.servers[a].item.map(|item| item.id);
+        op.id = state.ids;
+        op.doubtful = false;
+        op.old = state.servers[a].item;
         for x in 0..self.servers {
             op.seen[x] = state.servers[x].item.map(|item| item.id);
         }
-        let reached = state.reaches(p, a);
-        let sent = reached || self.rules.done_unanswered;
-        let answer = if sent { state.send(p, a, Write::Run(op.kind, id)) } else { None };
+        let answer = state.send(p, a, Write::Run(op.kind, op.id));
         if answer.is_none() || unanswered {
             state.lose(p, a, self.rules);
             if op.kind != Kind::Get {
                 state.proxies[p].owed |= bit(a);
                 op.missed |= bit(a);
+                op.doubtful = true;
             }
             op.step = Step::Again;
             return;
         }
-        op.item = state.servers[a].item;
-        op.pending = (0..self.servers).filter(|&x| x != a).map(bit).sum();
-        op.step = Step::Spread;
-        match op.kind {
-            Kind::Get | Kind::Incr => match op.item {
-                None if op.ret.is_none() && (state.servers[a].hollow || !self.rules.hollow) => {
-                    op.ret = Some(Ret::Miss); // looked for once
-                    op.step = Step::Restore;
-                }
-                None => (op.ret, op.step) = (Some(Ret::Miss), Step::Answer),
-                Some(item) => {
-                    op.ret = Some(Ret::Value(item.value));
-                    if op.kind == Kind::Get {
-                        op.step = Step::Answer;
-                    }
-                }
-            },
-            Kind::Set(_) => op.ret = Some(Ret::Done),
-            Kind::Delete => op.ret = Some(Ret::Done),
+        let overwrites = matches!(op.kind, Kind::Set(_));
+        if op.old.is_none() && !overwrites && state.emptied(p, a, self.rules) {
+            op.step = Step::Again;
+            return;
         }
+        op.item = state.servers[a].item;
+        op.ret = Some(match (op.kind, op.item) {
+            (Kind::Get | Kind::Incr, None) => Ret::Miss,
+            (Kind::Get | Kind::Incr, Some(item)) => Ret::Value(item.value),
+            (Kind::Set(_) | Kind::Delete, _) => Ret::Done,
+        });
+        let done = op.kind == Kind::Get || op.ret == Some(Ret::Miss);
+        op.step = if done { Step::Answer } else { self.publish(op) };
     }
 
-    /// The authority was lost: its mark is in force, the next one decides.
+    /// What the authority holds goes to the copies.
+    fn publish(&self, op: &mut Running) -> Step {
+        op.pending = (0..self.servers).filter(|&x| x != op.authority).map(bit).sum();
+        Step::Spread
+    }
+
+    /// The authority was lost: its mark is in force, the next one decides, unless it is found that ours was done.
     fn again(&self, state: &mut State, p: usize, op: &mut Running) {
         let a = state.lead(p);
         op.authority = a;
-        let now = state.servers[a].item.map(|item| item.id);
-        let writes = op.kind != Kind::Get;
-        op.step = if self.rules.ambiguous && writes && now != op.seen[a] { Step::Unknown } else { Step::Decide };
+        op.step = Step::Decide;
+        if !op.doubtful || !self.rules.resolve || op.kind == Kind::Delete {
+            return;
+        }
+        let here = state.servers[a].item.filter(|item| item.id == op.id);
+        let noted = |x: usize| state.servers[x].passed.iter().find(|(id, _)| *id == op.id);
+        let note = (0..self.servers).filter(|&x| state.reaches(p, x)).find_map(noted);
+        let value = match (here, note) {
+            (Some(item), _) => Some(item.value),
+            (None, Some((_, number))) => *number,
+            (None, None) => return,
+        };
+        op.doubtful = false;
+        op.ret = if op.kind == Kind::Incr { value.map(Ret::Value) } else { Some(Ret::Done) };
+        op.step = match (&op.ret, here) {
+            (None, _) => Step::Unknown,
+            (Some(_), None) => Step::Answer,
+            (Some(_), Some(_)) => {
+                (op.item, op.old) = (here, None);
+                self.publish(op)
+            }
+        };
     }
 
     fn spread(&self, state: &mut State, p: usize, op: &mut Running, unanswered: bool) {
@@ -143,16 +152,18 @@ impl Cluster {
             return;
         }
         op.pending &= !bit(x);
+        let old = op.old.map(|item| item.id);
         if op.kind == Kind::Delete
-            && op.old != op.seen[x]
-            && let Some(id) = op.old
+            && old != op.seen[x]
+            && let Some(id) = old
         {
+            self.note(state, p, x, Some((id, None)));
             state.send(p, x, Write::Remove(Some(id)));
         }
         let write = match (op.kind, op.item) {
             (Kind::Delete, _) => Write::Remove(Some(op.seen[x].unwrap_or(0))),
             (_, Some(item)) if !self.rules.condition => Write::Force(item),
-            (_, Some(item)) => Write::Put(item, op.old),
+            (_, Some(item)) => Write::Put(item, old),
             (_, None) => Write::Remove(None),
         };
         match state.send(p, x, write) {
@@ -162,7 +173,7 @@ impl Cluster {
                 }
             }
             Some(false) if !unanswered => {
-                if op.kind != Kind::Delete && state.proxies[p].knows & bit(x) == 0 {
+                if op.kind != Kind::Delete {
                     op.refused |= bit(x);
                 }
             }
@@ -174,18 +185,34 @@ impl Cluster {
         }
     }
 
+    /// Server x never held the version that ours was built upon.
+    fn note(&self, state: &mut State, p: usize, x: usize, version: Option<(u8, Option<u8>)>) {
+        let Some(version) = version.filter(|_| self.rules.notes && state.reaches(p, x)) else { return };
+        if !state.servers[x].passed.contains(&version) {
+            state.servers[x].passed.push(version);
+            state.servers[x].passed.sort_unstable();
+        }
+    }
+
     /// Copies that refused, or had nothing: who is right now?
     fn confirm(&self, state: &mut State, p: usize, op: &mut Running) {
         op.step = Step::Answer;
         if state.lead(p) != op.authority {
-            op.step = Step::Again;
+            (op.step, op.doubtful) = (Step::Again, true);
             return;
         }
+        let number = |item: Item| (item.id, (op.kind == Kind::Incr).then_some(item.value));
+        for x in (0..self.servers).filter(|&x| op.refused & bit(x) != 0) {
+            self.note(state, p, x, op.old.map(number));
+        }
         let here = state.servers[op.authority].item;
-        if !state.reaches(p, op.authority) || here.is_none() && state.servers[op.authority].hollow && op.refused != 0 {
+        let reached = state.reaches(p, op.authority);
+        if !reached {
             state.lose(p, op.authority, self.rules);
             state.proxies[p].owed |= bit(op.authority);
             op.missed |= bit(op.authority);
+        }
+        if !reached || here.is_none() && state.emptied(p, op.authority, self.rules) {
             op.step = Step::Late;
             return;
         }
@@ -195,17 +222,24 @@ impl Cluster {
                 state.send(p, x, Write::Remove(Some(item.id)));
             } else if here == Some(item) && op.refused & bit(x) != 0 {
                 state.send(p, x, Write::Force(item));
+            } else if here.is_some() && op.old.is_some() && op.refused & bit(x) != 0 && self.rules.own {
+                state.send(p, x, Write::Put(item, op.old.map(|item| item.id)));
             }
         }
     }
 
-    /// The authority is gone and a copy has refused: whoever still refuses when all has arrived loses the key.
+    /// The authority is gone and a copy has refused, or had nothing: all that was on its way has arrived. Who has something newer has a
+    /// note of ours; the others get it.
     fn late(&self, state: &mut State, p: usize, op: &mut Running) {
         op.step = Step::Answer;
-        for x in (0..self.servers).filter(|&x| op.refused & bit(x) != 0) {
-            let Some(item) = op.item else { continue };
-            if state.send(p, x, Write::Put(item, op.old)) == Some(false) {
-                state.send(p, x, Write::Remove(None));
+        let Some(item) = op.item else { return };
+        for x in 0..self.servers {
+            let passed = state.servers[x].passed.iter().any(|(id, _)| *id == item.id);
+            let there = state.servers[x].item.map(|item| item.id);
+            if op.added & bit(x) != 0 && passed {
+                state.send(p, x, Write::Remove(Some(item.id)));
+            } else if op.refused & bit(x) != 0 && !passed && (there.is_some() || op.old.is_none()) {
+                state.send(p, x, Write::Put(item, there));
             }
         }
     }
@@ -220,18 +254,14 @@ impl Cluster {
         op.step = Step::Answer;
     }
 
-    fn restore(&self, state: &mut State, p: usize, op: &mut Running) {
-        let knows = state.proxies[p].knows;
-        let has = |x: usize| knows & bit(x) == 0 && x != op.authority && state.reaches(p, x);
-        let found = (0..self.servers).filter(|&x| has(x)).find_map(|x| Some((x, state.servers[x].item?)));
-        op.step = found.map_or(Step::Answer, |(x, item)| Step::PutBack(x, item));
-    }
-
     /// The owner compares and takes its mark away.
     fn repair(&self, state: &mut State, p: usize, x: usize) {
         let source = state.lead(p);
         if self.rules.compare && state.proxies[p].owed & bit(x) != 0 && source != x {
             state.servers[x].item = state.servers[source].item;
+        }
+        if state.servers[x].hollow && self.rules.emptied {
+            state.marks[x] |= ALL;
         }
         state.proxies[p].owed &= !bit(x);
         state.proxies[p].lost &= !bit(x);
@@ -258,12 +288,15 @@ impl Cluster {
                 actions.push(Action::ReadView(p));
             }
             match &proxy.op {
-                None if proxy.next < 2 && state.all_settled(self.rules) => actions.push(Action::Begin(p)),
+                None if proxy.next < 2
+                    && state.all_settled(self.rules)
+                    && !(self.rules.head && state.doubts_elsewhere(p)) =>
+                {
+                    actions.push(Action::Begin(p));
+                }
                 Some(op) if self.ready(state, p, op) => {
                     actions.push(Action::Next(p));
-                    let lost = op.step == Step::Spread || op.step == Step::Decide && self.rules.done_unanswered;
-                    let calm = self.rules.overlap || op.refused | op.added == 0;
-                    if state.faults > 0 && lost && calm {
+                    if state.faults > 0 && matches!(op.step, Step::Spread | Step::Decide) {
                         actions.push(Action::NextUnanswered(p));
                     }
                 }
@@ -297,10 +330,8 @@ impl Model for Cluster {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         self.steps(state, actions);
-        let refused = |proxy: &Proxy| proxy.op.as_ref().is_some_and(|op| op.refused | op.added != 0);
-        let fault = state.faults > 0 && (self.rules.overlap || !state.proxies.iter().any(refused));
         for x in 0..self.servers {
-            if fault {
+            if state.faults > 0 {
                 actions.extend([Action::Kill(x), Action::Freeze(x), Action::Cut(0, x), Action::Cut(1, x)]);
             }
             if state.servers[x].dead && self.rules.back_empty {
