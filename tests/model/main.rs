@@ -54,16 +54,19 @@ fn two_increments_meet_an_increment_and_a_read() {
 #[test]
 fn an_overwrite_meets_an_increment() {
     holds(2, 1);
+    holds(3, 1);
 }
 
 #[test]
 fn an_overwrite_meets_a_removal() {
     holds(2, 2);
+    holds(3, 2);
 }
 
 #[test]
 fn a_removal_meets_a_read_and_an_increment() {
     holds(2, 3);
+    holds(3, 3);
 }
 
 #[test]
@@ -74,6 +77,11 @@ fn without_marks_it_breaks() {
 #[test]
 fn without_waiting_a_lease_it_breaks() {
     needed(Rules { lease: false, ..Rules::ALL });
+}
+
+#[test]
+fn without_waiting_until_the_mark_is_known_it_breaks() {
+    needed(Rules { force: false, ..Rules::ALL });
 }
 
 #[test]

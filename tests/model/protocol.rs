@@ -12,6 +12,8 @@ use crate::spec::{Key, Op, Ret};
 pub(crate) struct Rules {
     pub(crate) mark: bool,
     pub(crate) lease: bool,
+    /// A write that a server has missed is acknowledged when everybody knows.
+    pub(crate) force: bool,
     pub(crate) compare: bool,
     pub(crate) settle: bool,
     pub(crate) condition: bool,
@@ -34,6 +36,7 @@ impl Rules {
     pub(crate) const ALL: Rules = Rules {
         mark: true,
         lease: true,
+        force: true,
         compare: true,
         settle: true,
         condition: true,

@@ -41,7 +41,10 @@ impl Cluster {
                 state.all_settled(self.rules) && (op.doubtful || !self.rules.head || !state.doubts_elsewhere(p))
             }
             Step::Late => !state.spreads_elsewhere(p),
-            Step::Answer => (0..self.servers).all(|x| op.missed & bit(x) == 0 || state.settled(x, self.rules)),
+            Step::Answer => {
+                let known = |x: usize| op.missed & bit(x) == 0 || state.settled(x, self.rules);
+                !self.rules.force || (0..self.servers).all(known)
+            }
             _ => true,
         }
     }
