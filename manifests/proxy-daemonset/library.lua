@@ -347,6 +347,7 @@ local value,ttl=sub(raw,at),match(line," t(%-?%d+)")
 if match(line," [WXZ]")or ttl=="0"or#value~=size+2 then return nil end
 return{value=value,size=size,flags=match(line," f(%d+)"),ttl=ttl,id=match(line," c(%d+)")}
 end
+function M.stamp(key,b,id)return M.request("ma ".. key .. b .." D0 v t E".. id)end
 function M.counted(res,after,copy,id)
 local ttl,value=match(res and res:raw_string()or"","^VA %d+ t(%-?%d+)[^\r\n]*\r\n(%d+)\r\n$")
 local line=copy:line()
@@ -1705,6 +1706,7 @@ end
 sent=sent+1
 how.sent=sent
 cmd=t:send(q,p)
+local stamp=how.stamps and t:send(M.stamp(key,b,how.id),p)
 if how.fresh=="item"then item=t:send(M.ask_item(key,b),p)
 elseif counts then after=t:send(M.ask_id(key,b),p)end
 t:wait()
@@ -1720,7 +1722,7 @@ t:give_back(res,p,key,b)
 return cmd,seen,M.item(res)
 end
 local copy=after and copy_of(seen,p)
-return cmd,seen,copy and M.counted(t:got(cmd),t:got(after),copy,how.id)
+return cmd,seen,copy and M.counted(t:got(stamp),t:got(after),copy,how.id)
 end
 local function untouched(t,p,key,b,before)
 local now=t:ask(M.ask_id(key,b),p)
@@ -2065,6 +2067,7 @@ end
 function M.decided(t,r,cmd,key,list,q,how,form,make)
 local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
 how.once,how.placed=not how.id,{}
+how.stamps=how.id and several and(cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR or cmd==mcp.CMD_MA and not r:has_flag("C"))
 how.publish=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
 how.fresh=how.publish and look(cmd,form)
 while true do

@@ -127,6 +127,23 @@ fn a_cas_id_survives_the_loss_of_the_authority_and_is_used_up_once() {
     }
 }
 
+/// memcached makes a new item of it, and gives that an id of its own, by which nobody could find out whether the increment was done.
+#[test]
+fn a_number_that_gets_longer_has_the_id_of_its_increment_on_all_servers() {
+    let servers = servers(3);
+    let (one, two) = two_proxies(&servers);
+    one.client().ask("set number 0 0 1\r\n9\r\n", "STORED\r\n");
+    for (command, made) in [("incr number 1\r\n", "10\r\n"), ("ma number D90 v\r\n", "VA 3\r\n100\r\n")] {
+        two.client().ask(command, made);
+        let id = servers[0].client().text("mg number c\r\n");
+        let number: u64 = id.trim_end().strip_prefix("HD c").and_then(|id| id.parse().ok()).expect("it is there");
+        assert!(number > 1 << 41, "{command:?}: {number} is memcached's own id"); // ours begin with 41 bits of time
+        for server in &servers {
+            assert_eq!(server.client().text("mg number c\r\n"), id, "{command:?}");
+        }
+    }
+}
+
 #[test]
 fn a_lost_server_is_marked_in_the_view_and_the_mark_goes_when_it_owes_nothing() {
     let servers = servers(3);

@@ -164,6 +164,7 @@ end
 function M.decided(t, r, cmd, key, list, q, how, form, make)
     local b, several, creates = b_flag(r), #list > 1, M.creates(r, cmd)
     how.once, how.placed = not how.id, {}
+    how.stamps = how.id and several and (cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR or cmd == mcp.CMD_MA and not r:has_flag("C"))
     how.publish = several and not make and cmd ~= mcp.CMD_MD and not r:has_flag("I")
     how.fresh = how.publish and look(cmd, form)
     while true do

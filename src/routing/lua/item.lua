@@ -44,9 +44,13 @@ function M.item(res)
     return { value = value, size = size, flags = match(line, " f(%d+)"), ttl = ttl, id = match(line, " c(%d+)") }
 end
 
--- a number that was counted in place under `id` -> as M.item, or nil if it was not: a number that gets another length, or
--- that somebody reads just then, becomes a new item, to which 1.6.45 gives an id of its own.
--- res: the answer to `ma .. v t`; after: to ask_id, behind it; copy: to ask_counter, of the version before
+-- The request behind a `ma` that gives its version the id. A number that gets longer, or that somebody holds, as memcached's own LRU
+-- maintainer does from an item's second read until it runs again, is made a new item, to which 1.6.45 gives an id of its own whatever E
+-- says: nobody could tell then that it was done. Nobody holds the new item yet, so this is done in place.
+function M.stamp(key, b, id) return M.request("ma " .. key .. b .. " D0 v t E" .. id) end
+
+-- a number that was counted under `id` -> as M.item, or nil if that can't be told from these answers. res: to M.stamp; after: to ask_id,
+-- behind it; copy: to ask_counter, of the version before
 function M.counted(res, after, copy, id)
     local ttl, value = match(res and res:raw_string() or "", "^VA %d+ t(%-?%d+)[^\r\n]*\r\n(%d+)\r\n$")
     local line = copy:line()

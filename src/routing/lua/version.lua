@@ -101,6 +101,7 @@ local function together(t, q, p, list, key, b, how)
     sent = sent + 1
     how.sent = sent
     cmd = t:send(q, p)
+    local stamp = how.stamps and t:send(M.stamp(key, b, how.id), p)
     if how.fresh == "item" then item = t:send(M.ask_item(key, b), p)
     elseif counts then after = t:send(M.ask_id(key, b), p) end
     t:wait()
@@ -116,7 +117,7 @@ local function together(t, q, p, list, key, b, how)
         return cmd, seen, M.item(res)
     end
     local copy = after and copy_of(seen, p)
-    return cmd, seen, copy and M.counted(t:got(cmd), t:got(after), copy, how.id)
+    return cmd, seen, copy and M.counted(t:got(stamp), t:got(after), copy, how.id)
 end
 
 -- q has no id and must not run twice: is what p holds still what it held before? nil if that is not known
@@ -127,7 +128,8 @@ local function untouched(t, p, key, b, before)
 end
 
 -- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q has none and must not run
--- twice; sure = true if q can't be refused; fresh = "item" if the item as it is afterwards is wanted, "number" if q is a `ma .. v t`; delta = what q adds.
+-- twice; sure = true if q can't be refused; fresh = "item" if the item as it is afterwards is wanted, "number" if q is a `ma .. v t`; stamps = true if q is a `ma`
+-- that nothing but a missing key refuses; delta = what q adds.
 -- -> nil if no server answers; nil, true if the outcome can't be known; else { res, p = the authority, seen = what servers
 -- held before, by server, fresh = that item, where it was seen on the way }, or, where the answer was lost,
 -- { done = true, value, p, seen = {}, last = it is what p has }

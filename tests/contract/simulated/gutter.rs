@@ -15,7 +15,7 @@ const SECONDS: u64 = 24;
 /// Runs that a mutant may pass before this counts as blind to it.
 const LOOKS: u64 = 6;
 
-const SHAPE: Shape = Shape { copies: 1, stand_ins: 2, seconds: SECONDS };
+const SHAPE: Shape = Shape { copies: 1, stand_ins: 2, seconds: SECONDS, misses: Misses::Hidden };
 
 /// The history of a run.
 fn seen(library: &str, seed: u64) -> (History, String) {
@@ -39,7 +39,7 @@ fn one_copy_and_a_stand_in_show_nothing_old() {
     for seed in seeds() {
         let (history, story) = seen(&library::library().text, seed);
         let again = run_again("gutter::one_copy_and_a_stand_in_show_nothing_old", seed);
-        let checked = check(&history, Misses::Hidden);
+        let checked = check(&history, SHAPE.misses);
         let checked = checked.unwrap_or_else(|violation| panic!("{violation}{story}\n{again}"));
         assert_eq!(failed(&history), 0, "{:#?}\n{story}\n{again}", history.unknown());
         assert!(checked.operations > 5000, "{checked:?}\n{story}\n{again}");
@@ -49,6 +49,6 @@ fn one_copy_and_a_stand_in_show_nothing_old() {
 #[test]
 fn leaving_the_stand_in_what_is_written_anew_is_caught() {
     let mutant = mutant("elseif class~=M.READ and V.kept then", "elseif false then");
-    let caught = (1..=LOOKS).any(|seed| check(&seen(&mutant, seed).0, Misses::Hidden).is_err());
+    let caught = (1..=LOOKS).any(|seed| check(&seen(&mutant, seed).0, SHAPE.misses).is_err());
     assert!(caught, "nobody noticed");
 }

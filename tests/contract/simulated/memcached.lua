@@ -44,6 +44,7 @@ local function described(item, key, list, now)
         local letter = list[i]:sub(1, 1)
         if letter == "c" then out[#out + 1] = "c" .. item.cas
         elseif letter == "f" then out[#out + 1] = "f" .. item.flags
+        elseif letter == "s" then out[#out + 1] = "s" .. #item.value
         elseif letter == "k" then out[#out + 1] = "k" .. key
         elseif letter == "t" then out[#out + 1] = "t" .. (item.exp and math.ceil((item.exp - now) / 1000) or -1)
         end
@@ -57,6 +58,7 @@ function do_.get(s, list, _, now)
     local item = live(s, list[2], now)
     if not item then return "END\r\n" end
     local cas = list[1] == "gets" and " " .. item.cas or ""
+    item.held = true -- by the LRU maintainer, until it runs again: here until the number is counted on
     return "VALUE " .. list[2] .. " " .. item.flags .. " " .. #item.value .. cas .. "\r\n" .. item.value .. "\r\nEND\r\n"
 end
 do_.gets = do_.get
@@ -130,9 +132,11 @@ function do_.ma(s, list, _, now)
         if not number then return "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n" end
         local delta = math.tointeger(tonumber(set.D or "1"))
         number = string.upper(set.M or "I") == "I" and number + delta or math.max(number - delta, 0)
-        item.value = tostring(number)
+        -- a number that gets longer, or that somebody holds, becomes a new item, and E is not heeded
+        local anew = item.held or #tostring(number) > #item.value
+        item.value, item.held = tostring(number), false
         s.cas = s.cas + 1
-        item.cas = set.E or tostring(s.cas)
+        item.cas = not anew and set.E or tostring(s.cas)
     end
     local more = described(item, key, list, now)
     if not set.v then return "HD" .. more .. "\r\n" end
