@@ -20,6 +20,11 @@ use crate::webhook::metrics::{Metrics, WatchLabels};
 
 /// A replica that was not heard for that long is silent: three heartbeats, so that two may come late.
 pub(super) const SILENT: Duration = Duration::from_secs(3);
+/// Our own heartbeat is late by half of one: until it comes nobody becomes silent, because theirs may be late for the same reason. The last
+/// one of another may have come a heartbeat before ours.
+const LATE: Duration = Duration::from_millis(1500);
+/// One of our own was missed: what others missed meanwhile is held against nobody.
+const MISSED: Duration = Duration::from_secs(2);
 /// A watch by which we have not heard ourselves for that long is started anew.
 const DEAF: Duration = Duration::from_secs(10);
 /// Pause before a failed watch is tried again. Short, because leadership and endpoints wait for it; there are few replicas.
@@ -117,8 +122,9 @@ impl Table {
     }
 
     fn living(&self, now: Instant) -> Option<Vec<Beat>> {
-        let living = || self.heard.values().filter(|heard| !heard.is_silent(now)).map(|heard| heard.beat.clone());
-        self.hears(now).then(|| living().collect())
+        let own = self.heard.get(&self.own).filter(|own| !own.is_silent(now))?;
+        let judged = now.min(own.at + LATE);
+        Some(self.heard.values().filter(|heard| !heard.is_silent(judged)).map(|heard| heard.beat.clone()).collect())
     }
 
     fn take(&mut self, event: Event<Lease>, now: Instant) {
@@ -158,9 +164,9 @@ impl Table {
         if self.heard.get(&name).is_some_and(|heard| heard.version == version) {
             return;
         }
-        if name == self.own && !self.hears(now) {
+        let until = self.heard.get(&self.own).map(|own| own.at);
+        if name == self.own && until.is_none_or(|until| now.saturating_duration_since(until) >= MISSED) {
             // What was missed while we heard nothing is held against nobody; who was silent before that still is.
-            let until = self.heard.get(&self.own).map(|own| own.at);
             let heard_till_then = |heard: &Heard| until.is_none_or(|until| !heard.is_silent(until));
             self.heard.values_mut().filter(|heard| heard_till_then(heard)).for_each(|heard| heard.at = now);
             if let Some((_, seen)) = &mut self.leader {
@@ -242,11 +248,12 @@ mod tests {
     fn one_that_is_not_heard_for_three_seconds_is_silent() {
         let mut world = World::new();
         world.beat("b", 2, 0);
-        world.beat("a", 1, 1);
-        assert_eq!(world.ports(2), Some(vec![1, 2]));
-        world.beat("a", 1, 3);
-        // b's time began when we first heard ourselves.
-        assert_eq!(world.ports(3), Some(vec![1, 2]));
+        for second in 1..=3 {
+            world.beat("a", 1, second);
+            // b's time began when we first heard ourselves.
+            assert_eq!(world.ports(second), Some(vec![1, 2]));
+        }
+        world.beat("a", 1, 4);
         assert_eq!(world.ports(4), Some(vec![1]));
         world.beat("b", 2, 5);
         assert_eq!(world.ports(5), Some(vec![1, 2]));
@@ -260,8 +267,25 @@ mod tests {
         assert_eq!(world.ports(60), None, "the API server is away");
         world.beat("a", 1, 61);
         assert_eq!(world.ports(62), Some(vec![1, 2]), "b gets the time that it could not use");
-        world.beat("a", 1, 63);
+        for second in 62..=64 {
+            world.beat("a", 1, second);
+        }
         assert_eq!(world.ports(64), Some(vec![1]));
+    }
+
+    #[test]
+    fn an_api_server_that_is_away_for_less_than_that_makes_nobody_silent() {
+        let mut world = World::new();
+        world.beat("a", 1, 0);
+        world.beat("b", 2, 0);
+        world.beat("a", 1, 1);
+        assert_eq!(world.ports(3), Some(vec![1, 2]), "neither was heard since, b by chance for longer");
+        world.beat("a", 1, 3);
+        assert_eq!(world.ports(3), Some(vec![1, 2]), "b gets the time that it could not use");
+        for second in 4..=6 {
+            world.beat("a", 1, second);
+        }
+        assert_eq!(world.ports(6), Some(vec![1]), "but no more");
     }
 
     #[test]
@@ -283,13 +307,15 @@ mod tests {
         let mut world = World::new();
         let old = world.beat("b", 2, 0);
         let own = world.beat("a", 1, 4);
-        let now = world.start + Duration::from_secs(5);
+        let now = world.start + Duration::from_secs(4);
         for event in [Event::Init, Event::InitApply(old), Event::InitApply(own), Event::InitDone] {
             world.table.take(event, now);
         }
         // b was heard first when a had not been heard yet, so its time began with a's.
         assert_eq!(world.ports(5), Some(vec![1, 2]));
-        world.beat("a", 1, 6);
+        for second in 5..=7 {
+            world.beat("a", 1, second);
+        }
         assert_eq!(world.ports(7), Some(vec![1]));
     }
 
