@@ -1867,13 +1867,14 @@ if gone then
 without_authority(self,key,b,version,refused,added)
 return true
 end
-newer=id_at(now)~=id
+local held=id_at(now)
+newer=held~=id
 if newer then remove_from(self,M.remove_id(key,b,id),added,key,b)end
-if newer and not(now:hit()and old)then return true end
+if newer and not(held and old)then return true end
 pending={}
 for _,x in ipairs(refused)do
 local there=id_at(self:got(tickets[x]))
-if not newer or there~=id_at(now)then pending[#pending+1]=x end
+if not newer or there~=held then pending[#pending+1]=x end
 local upon=newer and old or there
 condition[x]=upon and" C".. upon or" ME"
 end

@@ -23,7 +23,8 @@ pub(super) const SILENT: Duration = Duration::from_secs(3);
 /// Our own heartbeat is late by half of one: until it comes nobody becomes silent, because theirs may be late for the same reason. The last
 /// one of another may have come a heartbeat before ours.
 const LATE: Duration = Duration::from_millis(1500);
-/// One of our own was missed: what others missed meanwhile is held against nobody.
+/// One of our own was missed: what others missed meanwhile is held against nobody. So a leader that never hears itself more often than that
+/// takes nobody out: with an API server as slow as that, a wrong endpoint is no worse than none.
 const MISSED: Duration = Duration::from_secs(2);
 /// A watch by which we have not heard ourselves for that long is started anew.
 const DEAF: Duration = Duration::from_secs(10);
@@ -117,13 +118,17 @@ impl Table {
         }
     }
 
+    /// Our own last heartbeat, unless we are silent ourselves.
+    fn own(&self, now: Instant) -> Option<&Heard> {
+        self.heard.get(&self.own).filter(|own| !own.is_silent(now))
+    }
+
     fn hears(&self, now: Instant) -> bool {
-        self.heard.get(&self.own).is_some_and(|own| !own.is_silent(now))
+        self.own(now).is_some()
     }
 
     fn living(&self, now: Instant) -> Option<Vec<Beat>> {
-        let own = self.heard.get(&self.own).filter(|own| !own.is_silent(now))?;
-        let judged = now.min(own.at + LATE);
+        let judged = now.min(self.own(now)?.at + LATE);
         Some(self.heard.values().filter(|heard| !heard.is_silent(judged)).map(|heard| heard.beat.clone()).collect())
     }
 

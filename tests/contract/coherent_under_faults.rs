@@ -19,7 +19,7 @@ use crate::layout::Layout;
 use crate::rerun;
 
 /// A client waits this long between two operations: the faults shall hurt, not the machine.
-const PAUSE: Duration = Duration::from_millis(3);
+pub(crate) const PAUSE: Duration = Duration::from_millis(3);
 
 #[test]
 fn healthy_with_three_copies() {

@@ -9,12 +9,11 @@ use testbed::history::{Call, History, Outcome, Plan, record};
 use testbed::random;
 use testbed::storm::{Kind, Storm};
 
+use crate::coherent_under_faults::PAUSE;
 use crate::layout::Layout;
 use crate::rerun;
 
 const KINDS: [Kind; 6] = [Kind::Kill, Kind::BackEmpty, Kind::BackStale, Kind::Freeze, Kind::Cut, Kind::Blackhole];
-/// A client waits this long between two operations: the faults shall hurt, not the machine.
-const PAUSE: Duration = Duration::from_millis(3);
 /// A request that took so long has waited for a lost server.
 const FOUND_OUT: Duration = Duration::from_millis(80);
 /// Said of an operation by [`decided_anew`].

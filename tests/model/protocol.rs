@@ -232,13 +232,18 @@ impl State {
         None
     }
 
-    fn lose(&mut self, p: usize, x: usize, rules: Rules) {
+    /// Proxy p knows that x is marked, and so does the operation that found it out.
+    fn distrust(&mut self, p: usize, x: usize) {
         let proxy = &mut self.proxies[p];
-        proxy.lost |= bit(x);
         proxy.knows |= bit(x);
         if let Some(op) = &mut proxy.op {
             op.view |= bit(x);
         }
+    }
+
+    fn lose(&mut self, p: usize, x: usize, rules: Rules) {
+        self.proxies[p].lost |= bit(x);
+        self.distrust(p, x);
         if rules.mark {
             self.marks[x] |= bit(p);
         }
@@ -267,14 +272,17 @@ impl State {
 
     /// Is the other proxy's version still on its way to the copies?
     fn spreads_elsewhere(&self, p: usize) -> bool {
-        let spreads = |op: &Running| matches!(op.step, Step::Spread | Step::Confirm);
-        self.proxies.iter().enumerate().any(|(other, proxy)| other != p && proxy.op.as_ref().is_some_and(spreads))
+        self.elsewhere(p, |op| matches!(op.step, Step::Spread | Step::Confirm))
     }
 
-    /// Does the other proxy have to find out whether its lost answer was one?
-    fn doubts_elsewhere(&self, p: usize) -> bool {
-        let doubts = |op: &Running| op.doubtful && matches!(op.step, Step::Again | Step::Decide);
-        self.proxies.iter().enumerate().any(|(other, proxy)| other != p && proxy.op.as_ref().is_some_and(doubts))
+    /// Does the other proxy have to find out first whether its lost answer was one?
+    fn goes_first_elsewhere(&self, p: usize, rules: Rules) -> bool {
+        rules.head && self.elsewhere(p, |op| op.doubtful && matches!(op.step, Step::Again | Step::Decide))
+    }
+
+    /// Is the other proxy's operation such a one?
+    fn elsewhere(&self, p: usize, is: impl Fn(&Running) -> bool) -> bool {
+        self.proxies.iter().enumerate().any(|(other, proxy)| other != p && proxy.op.as_ref().is_some_and(&is))
     }
 
     /// Server x has nothing. If it was emptied it is marked -> does another lead now?
@@ -283,10 +291,7 @@ impl State {
             return false;
         }
         self.marks[x] |= ALL;
-        self.proxies[p].knows |= bit(x);
-        if let Some(op) = &mut self.proxies[p].op {
-            op.view |= bit(x);
-        }
+        self.distrust(p, x);
         self.lead(p) != x
     }
 }

@@ -128,8 +128,8 @@ local function untouched(t, p, key, b, before)
 end
 
 -- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q has none and must not run
--- twice; sure = true if q can't be refused; fresh = "item" if the item as it is afterwards is wanted, "number" if q is a `ma .. v t`; stamps = true if q is a `ma`
--- that nothing but a missing key refuses; delta = what q adds.
+-- twice; sure = true if q can't be refused; fresh = "item" if the item as it is afterwards is wanted, "number" if q is a
+-- `ma .. v t`; stamps = true if q is a `ma` that nothing but a missing key refuses; delta = what q adds.
 -- -> nil if no server answers; nil, true if the outcome can't be known; else { res, p = the authority, seen = what servers
 -- held before, by server, fresh = that item, where it was seen on the way }, or, where the answer was lost,
 -- { done = true, value, p, seen = {}, last = it is what p has }
@@ -289,14 +289,15 @@ function Copies:spread(key, b, p, list, version)
             without_authority(self, key, b, version, refused, added)
             return true
         end
-        newer = id_at(now) ~= id -- or a removal: what others did upon ours is what counts
+        local held = id_at(now)
+        newer = held ~= id -- or a removal: what others did upon ours is what counts
         if newer then remove_from(self, M.remove_id(key, b, id), added, key, b) end
-        if newer and not (now:hit() and old) then return true end
+        if newer and not (held and old) then return true end
         pending = {}
         for _, x in ipairs(refused) do
             local there = id_at(self:got(tickets[x]))
             -- who is newer may lose his answer, and begin upon what a copy has: that must not be what ours was built upon
-            if not newer or there ~= id_at(now) then pending[#pending + 1] = x end
+            if not newer or there ~= held then pending[#pending + 1] = x end
             local upon = newer and old or there
             condition[x] = upon and " C" .. upon or " ME"
         end

@@ -1,12 +1,11 @@
 -- A write that is built upon another and reaches a copy before it, which refuses; and a third that is built upon it before its proxy looks
 -- again, the answer to which is lost. What the clients were told on stdout, in order: a read of the first value, the second write's answer, the
 -- number that the third, an increment, has made, and what is read in the end.
--- Globals: LIBRARY, SEED; make_proxy, new_world (proxy.lua, world.lua).
+-- Globals: LIBRARY, SEED; make_proxy (proxy.lua), random, configuration, new_world (world.lua).
 math.randomseed(SEED)
-local function random(n) return n > 0 and math.random(0, n - 1) or 0 end
 local KEY <const> = "number"
-local world = new_world(random, 2, 2)
-local conf = { epoch = 1, servers = 2, copies = 2, consistency = "coherent", mode = "replicated", replicas = { { "a:1", "b:1" } } }
+local world = new_world(2, 2)
+local conf = configuration(2, 2)
 local proxies, leads = {}, nil
 for p = 1, 2 do proxies[p] = make_proxy(world, p, LIBRARY, conf) end
 for x, server in ipairs(world.servers) do

@@ -1,11 +1,10 @@
 -- Clients that send a write and, right behind it, a read of the same key, without waiting for an answer in between; with FROZEN,
 -- while servers freeze and thaw. What a read saw instead of that write on stdout, one line each, then how many there were.
--- Globals: LIBRARY, SEED, SECONDS, COPIES, FROZEN; make_proxy, new_world (proxy.lua, world.lua).
+-- Globals: LIBRARY, SEED, SECONDS, COPIES, FROZEN; make_proxy (proxy.lua), random, configuration, new_world (world.lua).
 math.randomseed(SEED)
-local function random(n) return n > 0 and math.random(0, n - 1) or 0 end
 local CLIENTS <const>, PAUSE <const> = 6, 150 -- they start within a ms of each other, each PAUSE ms, when the view has run out
-local world = new_world(random, 3, 1)
-local conf = { epoch = 1, servers = 3, copies = COPIES, consistency = "coherent", mode = COPIES > 1 and "replicated" or "sharded", replicas = { { "a:1", "b:1", "c:1" } } }
+local world = new_world(3, 1)
+local conf = configuration(3, COPIES)
 local ask = make_proxy(world, 1, LIBRARY, conf)
 local sent = 0
 

@@ -1,16 +1,13 @@
 -- Proxies with steady traffic on a cluster where nothing happens: how often each server is asked for the view, on stdout, one
 -- line for a server: readings in a second, connections.
--- Globals: LIBRARY, PROXIES, SERVERS, EVERY (ms between a proxy's requests); make_proxy, new_world.
+-- Globals: LIBRARY, PROXIES, SERVERS, EVERY (ms between a proxy's requests); make_proxy (proxy.lua), random, configuration, new_world (world.lua).
 math.randomseed(1)
-local function random(n) return n > 0 and math.random(0, n - 1) or 0 end
 local WARM <const>, LENGTH <const>, TOGETHER <const> = 2000, 2000, 50 -- ms, ms; proxies that are simulated at a time
-local list = {}
-for x = 1, SERVERS do list[x] = "s" .. x .. ":1" end
-local conf = { epoch = 1, servers = SERVERS, copies = 3, consistency = "coherent", mode = "replicated", copies_by = "user", replicas = { list } }
+local conf = configuration(SERVERS, 3)
 local readings, links, counts = {}, {}, false
 for x = 1, SERVERS do readings[x], links[x] = 0, 0 end
 for _ = 1, PROXIES // TOGETHER do -- they do not affect each other: nobody marks a server
-    local world = new_world(random, SERVERS, TOGETHER)
+    local world = new_world(SERVERS, TOGETHER)
     for x, server in ipairs(world.servers) do
         local memory = server.memory
         local answer = memory.answer

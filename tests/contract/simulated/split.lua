@@ -1,14 +1,13 @@
 -- A split: the first of two proxies reaches the first server only, the second the others. Each side writes and removes the same keys,
 -- over and over, and writes some of its own; then the paths come back, one after the other, and both read on. On stdout, one line each:
 -- the marks that stay, the keys that clients or servers have differently, and what one side wrote alone and is gone.
--- Globals: LIBRARY, SEED; make_proxy, new_world (proxy.lua, world.lua).
+-- Globals: LIBRARY, SEED; make_proxy (proxy.lua), random, configuration, new_world (world.lua).
 math.randomseed(SEED)
-local function random(n) return n > 0 and math.random(0, n - 1) or 0 end
 local KEYS <const>, OWN <const> = 60, 10 -- of both sides, of each
 local LENGTH <const>, LIMIT <const> = 1000, 60000 -- ms
 local CUTS <const> = { { 1, 2 }, { 1, 3 }, { 2, 1 } } -- proxy, server
-local world = new_world(random, 3, 2)
-local conf = { epoch = 1, servers = 3, copies = 3, consistency = "coherent", mode = "replicated", replicas = { { "a:1", "b:1", "c:1" } } }
+local world = new_world(3, 2)
+local conf = configuration(3, 3)
 local sides = {}
 for p = 1, 2 do sides[p] = make_proxy(world, p, LIBRARY, conf) end
 local function set(p, key, value, after) sides[p](("set %s 0 0 %d"):format(key, #value), value .. "\r\n", after, p) end

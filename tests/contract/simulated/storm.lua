@@ -1,13 +1,13 @@
 -- Eight clients on three texts and two counters through three proxies, and faults meanwhile; the history on stdout, then what happened,
 -- then when servers held different things of a key that nobody was asking for.
--- Globals: LIBRARY, SEED, SECONDS, KINDS (comma-separated), COPIES, STAND_INS (after the three servers); make_proxy, new_world (proxy.lua, world.lua).
+-- Globals: LIBRARY, SEED, SECONDS, KINDS (comma-separated), COPIES, STAND_INS (after the three servers); make_proxy (proxy.lua), random, configuration, new_world (world.lua).
 -- Ends with an error in any case: this is no proxy configuration.
 math.randomseed(SEED)
-local function random(n) return n > 0 and math.random(0, n - 1) or 0 end
-local world = new_world(random, 3 + STAND_INS, 3)
+local world = new_world(3 + STAND_INS, 3)
 local gutter = STAND_INS > 0 and {} or nil
 for i = 1, STAND_INS do gutter[i] = "g" .. i .. ":1" end
-local conf = { gutter = gutter, epoch = 1, servers = 3, copies = COPIES, consistency = "coherent", mode = COPIES > 1 and "replicated" or "sharded", replicas = { { "a:1", "b:1", "c:1" } } }
+local conf = configuration(3, COPIES)
+conf.gutter = gutter
 local proxies, envs = {}, {}
 for p = 1, 3 do proxies[p], envs[p] = make_proxy(world, p, LIBRARY, conf) end
 

@@ -1,8 +1,18 @@
 -- Virtual time, the network between proxies and servers, and what can go wrong with both.
--- Global: new_server (memcached.lua). Times in ms. A proxy's TIMEOUT is the library's; a server that is down is tried again after RETRY.
+-- Global: new_server (memcached.lua). Makes random, configuration and new_world. Times in ms. A proxy's TIMEOUT is the library's; a server that is down is tried again after RETRY.
 local TIMEOUT, RETRY = LIBRARY:match("M.TIMEOUT=([%d.]+)") * 1000, 1000
 
-function new_world(random, servers, proxies)
+-- 0 .. n - 1, of the seed
+function random(n) return n > 0 and math.random(0, n - 1) or 0 end
+
+-- what proxies of a coherent cluster are told: one list of servers
+function configuration(servers, copies)
+    local list = {}
+    for x = 1, servers do list[x] = "s" .. x .. ":1" end
+    return { epoch = 1, servers = servers, copies = copies, consistency = "coherent", mode = copies > 1 and "replicated" or "sharded", replicas = { list } }
+end
+
+function new_world(servers, proxies)
     local world = { now = 0, servers = {}, paths = {}, paused = {}, queue = {}, order = 0 }
     local heap = world.queue
     local function less(a, b) return a.at < b.at or a.at == b.at and a.n < b.n end

@@ -37,9 +37,7 @@ impl Cluster {
     /// May the step of proxy p's operation be taken now?
     fn ready(&self, state: &State, p: usize, op: &Running) -> bool {
         match op.step {
-            Step::Again => {
-                state.all_settled(self.rules) && (op.doubtful || !self.rules.head || !state.doubts_elsewhere(p))
-            }
+            Step::Again => state.all_settled(self.rules) && (op.doubtful || !state.goes_first_elsewhere(p, self.rules)),
             Step::Late => !state.spreads_elsewhere(p),
             Step::Answer => {
                 let known = |x: usize| op.missed & bit(x) == 0 || state.settled(x, self.rules);
@@ -293,7 +291,7 @@ impl Cluster {
             match &proxy.op {
                 None if proxy.next < 2
                     && state.all_settled(self.rules)
-                    && !(self.rules.head && state.doubts_elsewhere(p)) =>
+                    && !state.goes_first_elsewhere(p, self.rules) =>
                 {
                     actions.push(Action::Begin(p));
                 }
