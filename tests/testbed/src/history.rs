@@ -102,8 +102,6 @@ pub struct Plan {
     pub registers: usize,
     /// How many keys hold numbers.
     pub counters: usize,
-    /// Whether clients delete; where not, they read instead.
-    pub deletes: bool,
     /// What a client waits between two operations, so that its machine is not the fault.
     pub pause: Duration,
     /// How long a client waits for an answer; longer than any promise.
@@ -114,7 +112,7 @@ impl Plan {
     /// Eight clients on three texts and two counters, up to a thousand operations a second each.
     pub fn new(seed: u64, proxies: Vec<SocketAddr>) -> Self {
         let (pause, timeout) = (Duration::from_millis(1), Duration::from_secs(2));
-        Self { seed, proxies, clients: 8, registers: 3, counters: 2, deletes: true, pause, timeout }
+        Self { seed, proxies, clients: 8, registers: 3, counters: 2, pause, timeout }
     }
 }
 
@@ -190,7 +188,6 @@ struct Asker {
     random: Random,
     registers: usize,
     counters: usize,
-    deletes: bool,
     pause: Duration,
     begin: Instant,
     written: u64,
@@ -209,7 +206,6 @@ impl Asker {
             random: Random::stream(plan.seed, number as u64),
             registers: plan.registers,
             counters: plan.counters,
-            deletes: plan.deletes,
             pause: plan.pause,
             begin,
             written: 0,
@@ -255,15 +251,11 @@ impl Asker {
             0..40 => Call::Get,
             40..55 => Call::Gets,
             55..73 => Call::Set(self.text()),
-            73..82 => self.delete(),
+            73..82 => Call::Delete,
             82..90 => Call::Add(self.text()),
             90..96 => Call::Append(self.text()),
             _ => Call::Touch,
         }
-    }
-
-    fn delete(&self) -> Call {
-        if self.deletes { Call::Delete } else { Call::Get }
     }
 
     fn counter_call(&mut self) -> Call {
@@ -271,7 +263,7 @@ impl Asker {
             0..65 => Call::Incr(1),
             65..96 => Call::Get,
             96..98 => Call::Touch,
-            _ => self.delete(),
+            _ => Call::Delete,
         }
     }
 
