@@ -449,7 +449,7 @@ words[mcp["MCMC_CODE_".. code]]=mcp.res_mutator_new({t="rescodeset",val=word})
 end
 return{words=words,miss=mcp.res_mutator_new({t="resnull",idx=1})}
 end
-function M.silent(r)return match(r:raw_line(),"^%l+ +%S+.* norepl[yY] *$")end
+function M.silent(r)local l=r:raw_line()return string.find(l," norepl",1,true)and match(l,"^%l+ +%S+.* norepl[yY] *$")end
 local function word(t,r,code)
 t.replies.words[code](t.out,r)
 return t.out
@@ -618,7 +618,7 @@ function Copies:first(q,list)
 while true do
 local p=self:lead(list)
 if not p then return nil end
-local res=self:ask(q,p)
+local res=self:hear(q,p)
 if res then return res,p end
 self.dead[p]=true
 end
@@ -629,11 +629,10 @@ if not t.out.raw_string then error(M.TOO_OLD,0)end
 for x=1,#shared.__index.H do t.used[x]=0 end
 return setmetatable(t,shared)
 end
-function Copies:begin(asked)
+function Copies:begin()
 local used=self.used
-self.spent,self.said,self.asked=false,false,asked
+self.spent,self.said,self.asked,self.begun=false,false,nil,nil
 for x=1,#used do used[x]=0 end
-if asked then used[asked]=1 end
 if self.line then self:step_out()end
 if self.hurt then self.dead,self.tries,self.hurt,self.missed,self.doubtful={},{},nil,nil,nil end
 end
@@ -645,14 +644,13 @@ return res
 end
 local function answer(t,r,usual)
 local cmd,key=r:command(),r:key()
-local class,res,x,late=M.class(r,cmd),nil,nil,nil
-if usual and class==READ then
-res,x,late=usual(t.rctx,r,key)
+local class,res,begun=M.class(r,cmd),nil,nil
+if usual then
+res,begun=usual(t,r,cmd,key,class)
 if res then return res end
 end
-t:begin(x)
-if late then t.asked=nil end
-if x and t:hangs(t.H[x][1],x)then t.asked=nil end
+t:begin()
+if begun then t:take_over(begun)end
 return t:route(r,cmd,key,class)
 end
 function M.copies(pools,commands,name,view,front)
@@ -1126,11 +1124,12 @@ turn(V)
 end
 return true
 end
-local function same(a,b)
+function M.same(a,b)
 if#a~=#b then return false end
 for i=1,#a do if a[i]~=b[i]then return false end end
 return true
 end
+local same=M.same
 local function rest(list,but)
 local left={}
 for i=1,#list do
@@ -1634,6 +1633,10 @@ local ROUNDS<const> =5
 local LIFE<const> =3
 local DOUBTS<const>,CHAIN<const> =256,3
 local doubts,sent={},0
+function M.sends()
+sent=sent+1
+return sent
+end
 local function id_at(res)return res and res:ok()and(M.id_of(res)or false)end
 function Copies:doubt(how,name)
 self.doubtful,self.hurt=true,true
@@ -1694,23 +1697,23 @@ if id and x~=p and id_at(res)==id and not string.find(res:line()," X")then retur
 end
 end
 local function together(t,q,p,list,key,b,how)
-local looks,counts,cmd,item,after={},how.fresh=="number",nil,nil,nil
+local looks,counts,item,after={},how.fresh=="number",nil,nil
+local tried={p=p,start=mono(),seen={}}
 if#list>1 then
 local look=M.ask_id(key,b)
 local others=counts and M.ask_counter(key,b)or look
 for i=1,#list do
 local x=list[i]
-if t:takes(x)then looks[x]=t:send(x==p and look or others,x)end
+if(x==p or not how.sure)and t:takes(x)then looks[x]=t:send(x==p and look or others,x)end
 end
 end
-sent=sent+1
-how.sent=sent
-cmd=t:send(q,p)
+how.sent=M.sends()
+tried.cmd=t:send(q,p)
 local stamp=how.stamps and t:send(M.stamp(key,b,how.id),p)
 if how.fresh=="item"then item=t:send(M.ask_item(key,b),p)
 elseif counts then after=t:send(M.ask_id(key,b),p)end
 t:wait()
-local seen={}
+local seen=tried.seen
 for x,ticket in pairs(looks)do
 seen[x]=t:got(ticket)
 if x~=p and t:hangs(ticket,x)then t:owe(x,key,b)end
@@ -1719,65 +1722,82 @@ end
 if item then
 local res=t:got(item)
 t:give_back(res,p,key,b)
-return cmd,seen,M.item(res)
+tried.fresh=M.item(res)
 end
 local copy=after and copy_of(seen,p)
-return cmd,seen,copy and M.counted(t:got(stamp),t:got(after),copy,how.id)
+tried.fresh=tried.fresh or copy and M.counted(t:got(stamp),t:got(after),copy,how.id)
+return tried
 end
 local function untouched(t,p,key,b,before)
 local now=t:ask(M.ask_id(key,b),p)
 if not now or not before or not before[p]then return nil end
 return id_at(now)==id_at(before[p])
 end
-function Copies:decide(q,list,key,b,how)
-local before
-while true do
-local p,done,value,last,later=self:lead(list),nil,nil,nil,nil
+local function ready(t,list,key,b,how,before)
+local p,done,value,last,later=t:lead(list),nil,nil,nil,nil
 if not p then return nil end
 local mine=how.doubt
 while mine and mine.id and done==nil do
-done,value,last,later=resolve(self,p,list,key,b,mine)
+done,value,last,later=resolve(t,p,list,key,b,mine)
 if done==nil then
-self:owe(p,key,b)
-p=self:lead(list)
+t:owe(p,key,b)
+p=t:lead(list)
 if not p then return nil end
 end
 end
 if mine and mine.id then
-if done and later and not(value or mine.sure)then return nil,true end
+if done and later and not(value or mine.sure)then return nil,nil,true end
 if done then
 if mine.old then
 local number=value and mine.delta and format("%d\r\n",value - mine.delta)
-self:witness({id=mine.old,value=number or""},p,list)
-self:wait()
+t:witness({id=mine.old,value=number or""},p,list)
+t:wait()
 end
-return{done=true,value=value,p=p,seen={},last=last}
+return nil,{done=true,value=value,p=p,seen={},last=last}
 end
 mine.void=true
 elseif mine and how.once then
-local same=untouched(self,p,key,b,before)
-if same==false then return nil,true end
-if same==nil then self:ask(M.remove_key(key,b),p)end
+local same=untouched(t,p,key,b,before)
+if same==false then return nil,nil,true end
+if same==nil then t:ask(M.remove_key(key,b),p)end
 end
 how.doubt=nil
-local start=mono()
-local cmd,seen,fresh=together(self,q,p,list,key,b,how)
-local res=self:got(cmd)
-local late=res and#list>1 and self.V and start+res:elapsed()/1000>=self.limit
-if res and not late then return{res=res,p=p,seen=seen,fresh=fresh}end
-self:doubt(how,key .. b)
-how.doubt.old=id_at(seen[p])
-if late and self:counts(p,list)then
-self.doubtful=false
-return{res=res,p=p,seen=seen,fresh=fresh}
+return p
 end
-before=before or seen
-if not res and not self:retry(M.ask_id(key,b),p,cmd)then
-self.dead[p]=true
-self:owe(p,key,b)
+local function outcome(t,tried,list,key,b,how)
+local p,cmd=tried.p,tried.cmd
+local res=t:got(cmd)
+local late=res and#list>1 and t.V and tried.start+res:elapsed()/1000>=t.limit
+if res and not late then return{res=res,p=p,seen=tried.seen,fresh=tried.fresh}end
+t:doubt(how,key .. b)
+how.doubt.old=id_at(tried.seen[p])
+if late and t:counts(p,list)then
+t.doubtful=false
+return{res=res,p=p,seen=tried.seen,fresh=tried.fresh}
+end
+if not res and not t:retry(M.ask_id(key,b),p,cmd)then
+t.dead[p]=true
+t:owe(p,key,b)
 elseif not res and#list>1 then
-self.rctx:sleep(M.GRACE/1000)
+t.rctx:sleep(M.GRACE/1000)
 end
+end
+function Copies:decide(q,list,key,b,how)
+local before
+local tried=how.tried
+if tried then
+how.tried,self.limit,self.turns=nil,tried.limit,tried.turns
+tried.seen={[tried.p]=self:got(tried.look)}
+end
+while true do
+if not tried then
+local p,did,unknown=ready(self,list,key,b,how,before)
+if not p then return did,unknown end
+tried=together(self,q,p,list,key,b,how)
+end
+local did=outcome(self,tried,list,key,b,how)
+if did then return did end
+before,tried=before or tried.seen,nil
 end
 end
 function Copies:give_back(res,x,key,b)
@@ -1874,7 +1894,7 @@ if newer and not(held and old)then return true end
 pending={}
 for _,x in ipairs(refused)do
 local there=id_at(self:got(tickets[x]))
-if not newer or there~=held then pending[#pending+1]=x end
+if there~=id and(not newer or there~=held)then pending[#pending+1]=x end
 local upon=newer and old or there
 condition[x]=upon and" C".. upon or" ME"
 end
@@ -1935,7 +1955,69 @@ return rest
 end
 end
 do
-local mono=mcp.time_mono_millis
+local mono,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,mcp.WAIT_ANY,M.READ,M.STORE
+local Copies=M.Copies
+local function took(res)return res:ok()and res:code()==mcp.MCMC_CODE_OK end
+local function ask_one(t,r,class,list,limit,H)
+local ticket=H[list[1]][1]
+local res=t.rctx:enqueue_and_wait(r,ticket)
+if class==STORE then
+if res:ok()then return M.answer(t,r,res)end
+return nil,{list=list,ticket=ticket,used=1,counts=true}
+end
+local counts=mono()<limit
+if counts and res:hit()then return res end
+return nil,{list=list,ticket=ticket,used=1,counts=counts}
+end
+local function put(t,r,cmd,key,list,limit,H)
+local q,id,form,make=M.translate(r,cmd)
+if not make or r:has_flag("b")then return end
+local rctx,p,start,sent=t.rctx,list[1],mono(),M.sends()
+local look,ticket,old=H[p][1],H[p][2],nil
+rctx:enqueue(M.ask_id(key,""),look)
+rctx:enqueue(q,ticket)
+rctx:wait_cond(2,ANY)
+local before,res=rctx:result(look),rctx:result(ticket)
+if before:ok()and took(res)and mono()<limit then old=M.id_of(before)end
+if old then
+local copy,all=make(" C".. old),true
+for i=2,#list do rctx:enqueue(copy,H[list[i]][1])end
+rctx:wait_cond(#list - 1,ANY)
+for i=2,#list do all=took(rctx:result(H[list[i]][1]))and all end
+if all then return M.answer(t,r,res,form)end
+end
+local tried={p=p,start=start,limit=limit,turns=t.servers[p].turns,look=look,cmd=ticket}
+local how={id=id,sure=true,sent=sent,placed={},tried=tried}
+return nil,{list=list,ticket=ticket,used=2,spread=old,q=q,form=form,make=make,how=how}
+end
+function M.usual(known)
+local V,orders,H=known.memory,known.orders,known.H
+return function(t,r,cmd,key,class)
+if class~=READ and class~=STORE or not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
+local now=mono()
+if now>=V.early and(now>=V.valid or V.due~=V.valid)then
+V.due=V.valid
+return
+end
+local list=orders[V.ring.place](key)
+if list.unknown then return end
+if class==STORE and#list>1 then return put(t,r,cmd,key,list,V.valid+M.GRACE,H)end
+return ask_one(t,r,class,list,V.valid+M.GRACE,H)
+end
+end
+function Copies:take_over(begun)
+local H,list=self.H,begun.list
+local p,copies=list[1],begun.spread and#list or 1
+for i=1,copies do self.used[list[i]]=i==1 and begun.used or 1 end
+if not self:hangs(begun.ticket,p)and begun.counts then self.asked=p end
+for i=2,copies do
+local x=list[i]
+if not self:hangs(H[x][1],x)and took(self.rctx:result(H[x][1]))then begun.how.placed[x]=true end
+end
+self.begun=begun.how and begun
+end
+end
+do
 local function b_flag(r)return r:has_flag("b")and" b"or""end
 local function missed(res)
 local code=res:code()
@@ -1966,23 +2048,6 @@ end
 else
 t.dead[p],t.hurt=true,true
 end
-end
-end
-local function usual(known)
-local V,orders,H=known.memory,known.orders,known.H
-return function(rctx,r,key)
-if not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
-local now=mono()
-if now>=V.early and(now>=V.valid or V.due~=V.valid)then
-V.due=V.valid
-return
-end
-local list=orders[V.ring.place](key)
-if list.unknown then return end
-local x,limit=list[1],V.valid+M.GRACE
-local res=rctx:enqueue_and_wait(r,H[x][1])
-local late=mono()>=limit
-return not late and res:hit()and res,x,late
 end
 end
 local function touch(t,r,cmd,key,list)
@@ -2067,7 +2132,7 @@ return true
 end
 function M.decided(t,r,cmd,key,list,q,how,form,make)
 local b,several,creates=b_flag(r),#list>1,M.creates(r,cmd)
-how.once,how.placed=not how.id,{}
+how.once,how.placed=not how.id,how.placed or{}
 how.stamps=how.id and several and(cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR or cmd==mcp.CMD_MA and not r:has_flag("C"))
 how.publish=several and not make and cmd~=mcp.CMD_MD and not r:has_flag("I")
 how.fresh=how.publish and look(cmd,form)
@@ -2092,9 +2157,12 @@ return M.decided(t,r,cmd,key,list,q,{id=id,delta=delta,sure=M.class(r,cmd)==M.ST
 end
 local function store(t,r,cmd,key,list)
 if#list==1 then return store_alone(t,r,cmd,list)end
-return update(t,r,cmd,key,list)
+local begun=t.begun
+t.begun=nil
+if not begun or not M.same(list,begun.list)then return update(t,r,cmd,key,list)end
+return M.decided(t,r,cmd,key,list,begun.q,begun.how,begun.form,begun.make)
 end
-M.coherent={usual=usual,[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
+M.coherent={usual=M.usual,[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
 end
 do
 local format,match,gsub=string.format,string.match,string.gsub

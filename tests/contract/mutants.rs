@@ -77,7 +77,7 @@ fn read_after_exists(library: &str) -> String {
 
 #[test]
 fn reading_a_copy_before_the_authority_is_caught() {
-    let usual = ("local x,limit=list[1],V.valid+M.GRACE", "local x,limit=list[#list],V.valid+M.GRACE");
+    let usual = ("local ticket=H[list[1]][1]", "local ticket=H[list[#list]][1]");
     let otherwise = (
         "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=t:lead(list)",
         "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=list[#list]",

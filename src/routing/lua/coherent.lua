@@ -5,8 +5,6 @@
 --
 -- In every version: flush_all, verbosity, cache_memlimit, shutdown and unknown commands have no key, so the proxy closes
 -- the connection on them.
-local mono = mcp.time_mono_millis
-
 local function b_flag(r) return r:has_flag("b") and " b" or "" end
 
 local function missed(res)
@@ -43,27 +41,6 @@ local function read(t, r, cmd, key, list)
         else
             t.dead[p], t.hurt = true, true
         end
-    end
-end
-
--- Most of what is asked: a read while the view is fresh, nobody is marked, no ring is changing, and there is nothing to do beside
--- it. That costs one server's answer and nothing else. known: of M.view, and H -> function(rctx, r, key) -> a hit; else nil, and
--- who said something else, if anybody was asked: the long way goes on with that, or, if it came too late, asks again.
-local function usual(known)
-    local V, orders, H = known.memory, known.orders, known.H
-    return function(rctx, r, key)
-        if not (V.calm and V.steady) or V.tends > 0 or V.kept or V.waiting > 0 then return end
-        local now = mono()
-        if now >= V.early and (now >= V.valid or V.due ~= V.valid) then
-            V.due = V.valid -- this one reads the view when it is done, the others need not
-            return
-        end
-        local list = orders[V.ring.place](key)
-        if list.unknown then return end
-        local x, limit = list[1], V.valid + M.GRACE
-        local res = rctx:enqueue_and_wait(r, H[x][1])
-        local late = mono() >= limit -- another may be the authority by now
-        return not late and res:hit() and res, x, late
     end
 end
 
@@ -163,7 +140,7 @@ end
 -- -> request for the copies, where the command says all of the new item
 function M.decided(t, r, cmd, key, list, q, how, form, make)
     local b, several, creates = b_flag(r), #list > 1, M.creates(r, cmd)
-    how.once, how.placed = not how.id, {}
+    how.once, how.placed = not how.id, how.placed or {}
     how.stamps = how.id and several and (cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR or cmd == mcp.CMD_MA and not r:has_flag("C"))
     how.publish = several and not make and cmd ~= mcp.CMD_MD and not r:has_flag("I")
     how.fresh = how.publish and look(cmd, form)
@@ -190,7 +167,10 @@ end
 
 local function store(t, r, cmd, key, list)
     if #list == 1 then return store_alone(t, r, cmd, list) end
-    return update(t, r, cmd, key, list)
+    local begun = t.begun
+    t.begun = nil
+    if not begun or not M.same(list, begun.list) then return update(t, r, cmd, key, list) end
+    return M.decided(t, r, cmd, key, list, begun.q, begun.how, begun.form, begun.make)
 end
 
-M.coherent = { usual = usual, [M.READ] = read, [M.TOUCH] = touch, [M.STORE] = store, [M.REMOVE] = remove, [M.UPDATE] = update }
+M.coherent = { usual = M.usual, [M.READ] = read, [M.TOUCH] = touch, [M.STORE] = store, [M.REMOVE] = remove, [M.UPDATE] = update }

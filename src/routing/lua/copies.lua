@@ -110,7 +110,7 @@ function Copies:ask(q, x)
     return self:retry(q, x, ticket)
 end
 
--- the same, where `usual` (coherent.lua) may have asked x already
+-- the same, where the short way (usual.lua) may have asked x already
 function Copies:hear(q, x)
     if self.asked ~= x then return self:ask(q, x) end
     local ticket = self.H[x][1]
@@ -142,7 +142,7 @@ function Copies:first(q, list)
     while true do
         local p = self:lead(list)
         if not p then return nil end
-        local res = self:ask(q, p)
+        local res = self:hear(q, p)
         if res then return res, p end
         self.dead[p] = true
     end
@@ -157,12 +157,11 @@ local function context(rctx, shared)
     return setmetatable(t, shared)
 end
 
--- forgets the request before. asked: the server that this one has asked already, if any
-function Copies:begin(asked)
+-- forgets the request before
+function Copies:begin()
     local used = self.used
-    self.spent, self.said, self.asked = false, false, asked
+    self.spent, self.said, self.asked, self.begun = false, false, nil, nil
     for x = 1, #used do used[x] = 0 end
-    if asked then used[asked] = 1 end
     if self.line then self:step_out() end -- its client left while it waited
     if self.hurt then self.dead, self.tries, self.hurt, self.missed, self.doubtful = {}, {}, nil, nil, nil end
 end
@@ -178,14 +177,13 @@ end
 -- a request without anything in front of the servers
 local function answer(t, r, usual)
     local cmd, key = r:command(), r:key()
-    local class, res, x, late = M.class(r, cmd), nil, nil, nil
-    if usual and class == READ then
-        res, x, late = usual(t.rctx, r, key)
+    local class, res, begun = M.class(r, cmd), nil, nil
+    if usual then
+        res, begun = usual(t, r, cmd, key, class)
         if res then return res end
     end
-    t:begin(x)
-    if late then t.asked = nil end
-    if x and t:hangs(t.H[x][1], x) then t.asked = nil end -- before anything else is waited for
+    t:begin()
+    if begun then t:take_over(begun) end
     return t:route(r, cmd, key, class)
 end
 

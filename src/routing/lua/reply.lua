@@ -12,7 +12,7 @@ end
 
 -- memcached keeps quiet about errors after `noreply`; the proxy would send them, and the client's replies would shift.
 -- (the proxy writes the last letter large when it has sent the request to a server)
-function M.silent(r) return match(r:raw_line(), "^%l+ +%S+.* norepl[yY] *$") end
+function M.silent(r) local l = r:raw_line() return string.find(l, " norepl", 1, true) and match(l, "^%l+ +%S+.* norepl[yY] *$") end
 
 -- t: the request's context (copies.lua): `out` an empty response, `replies` from above, `client` the client's request where
 -- r may be another (failover.lua)

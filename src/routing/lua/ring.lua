@@ -64,11 +64,13 @@ local function await(t, V)
     return true
 end
 
-local function same(a, b)
+-- are these the same servers?
+function M.same(a, b)
     if #a ~= #b then return false end
     for i = 1, #a do if a[i] ~= b[i] then return false end end
     return true
 end
+local same = M.same
 
 -- the servers of `list` that this proxy knows and that are not in `but`
 local function rest(list, but)

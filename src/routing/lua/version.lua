@@ -14,6 +14,12 @@ local DOUBTS <const>, CHAIN <const> = 256, 3 -- lost answers that are remembered
 -- us, value = what it made, if known }. void: known not to have been done.
 local doubts, sent = {}, 0
 
+-- a write is about to be sent -> which of them it is
+function M.sends()
+    sent = sent + 1
+    return sent
+end
+
 local function id_at(res) return res and res:ok() and (M.id_of(res) or false) end
 
 -- how has lost its answer, or the authority before the copies had the outcome: it is in doubt whether it is done
@@ -86,26 +92,26 @@ local function copy_of(seen, p)
     end
 end
 
--- sends the command to authority p, and the looks around it, in one go. No mg behind a command that counts: if its answer
+-- sends the command to authority p, and the looks around it, in one go -> `tried`, as below. No mg behind a command that counts: if its answer
 -- is a CLIENT_ERROR, that of the mg is lost with the connection, and the token that it took from a client too.
 local function together(t, q, p, list, key, b, how)
-    local looks, counts, cmd, item, after = {}, how.fresh == "number", nil, nil, nil
+    local looks, counts, item, after = {}, how.fresh == "number", nil, nil
+    local tried = { p = p, start = mono(), seen = {} }
     if #list > 1 then
         local look = M.ask_id(key, b) -- one for all: a request takes some kilobytes
         local others = counts and M.ask_counter(key, b) or look
         for i = 1, #list do
             local x = list[i]
-            if t:takes(x) then looks[x] = t:send(x == p and look or others, x) end
+            if (x == p or not how.sure) and t:takes(x) then looks[x] = t:send(x == p and look or others, x) end
         end
     end
-    sent = sent + 1
-    how.sent = sent
-    cmd = t:send(q, p)
+    how.sent = M.sends()
+    tried.cmd = t:send(q, p)
     local stamp = how.stamps and t:send(M.stamp(key, b, how.id), p)
     if how.fresh == "item" then item = t:send(M.ask_item(key, b), p)
     elseif counts then after = t:send(M.ask_id(key, b), p) end
     t:wait()
-    local seen = {}
+    local seen = tried.seen
     for x, ticket in pairs(looks) do
         seen[x] = t:got(ticket)
         if x ~= p and t:hangs(ticket, x) then t:owe(x, key, b) end
@@ -114,10 +120,11 @@ local function together(t, q, p, list, key, b, how)
     if item then
         local res = t:got(item)
         t:give_back(res, p, key, b)
-        return cmd, seen, M.item(res)
+        tried.fresh = M.item(res)
     end
     local copy = after and copy_of(seen, p)
-    return cmd, seen, copy and M.counted(t:got(stamp), t:got(after), copy, how.id)
+    tried.fresh = tried.fresh or copy and M.counted(t:got(stamp), t:got(after), copy, how.id)
+    return tried
 end
 
 -- q has no id and must not run twice: is what p holds still what it held before? nil if that is not known
@@ -127,61 +134,82 @@ local function untouched(t, p, key, b, before)
     return id_at(now) == id_at(before[p])
 end
 
+-- who is to decide, once it is known whether what is in doubt was done -> the authority, or nil and what `decide` returns
+local function ready(t, list, key, b, how, before)
+    local p, done, value, last, later = t:lead(list), nil, nil, nil, nil
+    if not p then return nil end
+    local mine = how.doubt
+    while mine and mine.id and done == nil do
+        done, value, last, later = resolve(t, p, list, key, b, mine)
+        if done == nil then
+            t:owe(p, key, b)
+            p = t:lead(list)
+            if not p then return nil end
+        end
+    end
+    if mine and mine.id then
+        if done and later and not (value or mine.sure) then return nil, nil, true end
+        if done then
+            if mine.old then -- whose version ours was built upon may not have his answer either
+                local number = value and mine.delta and format("%d\r\n", value - mine.delta)
+                t:witness({ id = mine.old, value = number or "" }, p, list)
+                t:wait()
+            end
+            return nil, { done = true, value = value, p = p, seen = {}, last = last }
+        end
+        mine.void = true
+    elseif mine and how.once then
+        local same = untouched(t, p, key, b, before)
+        if same == false then return nil, nil, true end
+        if same == nil then t:ask(M.remove_key(key, b), p) end -- a cache may lose a key
+    end
+    how.doubt = nil
+    return p
+end
+
+-- was it done? -> as `decide`, or nil: it is in doubt, or was not. tried: when it was sent, to whom, and what was heard.
+local function outcome(t, tried, list, key, b, how)
+    local p, cmd = tried.p, tried.cmd
+    local res = t:got(cmd)
+    local late = res and #list > 1 and t.V and tried.start + res:elapsed() / 1000 >= t.limit -- the looks may have taken longer
+    if res and not late then return { res = res, p = p, seen = tried.seen, fresh = tried.fresh } end
+    t:doubt(how, key .. b) -- before anything is waited for: other requests want to know
+    how.doubt.old = id_at(tried.seen[p])
+    if late and t:counts(p, list) then
+        t.doubtful = false
+        return { res = res, p = p, seen = tried.seen, fresh = tried.fresh }
+    end
+    if not res and not t:retry(M.ask_id(key, b), p, cmd) then
+        t.dead[p] = true
+        t:owe(p, key, b) -- it may have run there, or run yet
+    elseif not res and #list > 1 then
+        t.rctx:sleep(M.GRACE / 1000) -- who wrote upon it may be about to note that
+    end
+end
+
 -- runs q at the key's authority. how: id = the cas id that q carries, if any; once = true if q has none and must not run
 -- twice; sure = true if q can't be refused; fresh = "item" if the item as it is afterwards is wanted, "number" if q is a
--- `ma .. v t`; stamps = true if q is a `ma` that nothing but a missing key refuses; delta = what q adds.
+-- `ma .. v t`; stamps = true if q is a `ma` that nothing but a missing key refuses; delta = what q adds; tried = what the short way
+-- has sent (usual.lua).
 -- -> nil if no server answers; nil, true if the outcome can't be known; else { res, p = the authority, seen = what servers
 -- held before, by server, fresh = that item, where it was seen on the way }, or, where the answer was lost,
 -- { done = true, value, p, seen = {}, last = it is what p has }
 function Copies:decide(q, list, key, b, how)
     local before
+    local tried = how.tried
+    if tried then
+        how.tried, self.limit, self.turns = nil, tried.limit, tried.turns
+        tried.seen = { [tried.p] = self:got(tried.look) }
+    end
     while true do
-        local p, done, value, last, later = self:lead(list), nil, nil, nil, nil
-        if not p then return nil end
-        local mine = how.doubt
-        while mine and mine.id and done == nil do
-            done, value, last, later = resolve(self, p, list, key, b, mine)
-            if done == nil then
-                self:owe(p, key, b)
-                p = self:lead(list)
-                if not p then return nil end
-            end
+        if not tried then
+            local p, did, unknown = ready(self, list, key, b, how, before)
+            if not p then return did, unknown end
+            tried = together(self, q, p, list, key, b, how)
         end
-        if mine and mine.id then
-            if done and later and not (value or mine.sure) then return nil, true end
-            if done then
-                if mine.old then -- whose version ours was built upon may not have his answer either
-                    local number = value and mine.delta and format("%d\r\n", value - mine.delta)
-                    self:witness({ id = mine.old, value = number or "" }, p, list)
-                    self:wait()
-                end
-                return { done = true, value = value, p = p, seen = {}, last = last }
-            end
-            mine.void = true
-        elseif mine and how.once then
-            local same = untouched(self, p, key, b, before)
-            if same == false then return nil, true end
-            if same == nil then self:ask(M.remove_key(key, b), p) end -- a cache may lose a key
-        end
-        how.doubt = nil
-        local start = mono()
-        local cmd, seen, fresh = together(self, q, p, list, key, b, how)
-        local res = self:got(cmd)
-        local late = res and #list > 1 and self.V and start + res:elapsed() / 1000 >= self.limit -- the looks may have taken longer
-        if res and not late then return { res = res, p = p, seen = seen, fresh = fresh } end
-        self:doubt(how, key .. b) -- before anything is waited for: other requests want to know
-        how.doubt.old = id_at(seen[p])
-        if late and self:counts(p, list) then
-            self.doubtful = false
-            return { res = res, p = p, seen = seen, fresh = fresh }
-        end
-        before = before or seen
-        if not res and not self:retry(M.ask_id(key, b), p, cmd) then
-            self.dead[p] = true
-            self:owe(p, key, b) -- it may have run there, or run yet
-        elseif not res and #list > 1 then
-            self.rctx:sleep(M.GRACE / 1000) -- who wrote upon it may be about to note that
-        end
+        local did = outcome(self, tried, list, key, b, how)
+        if did then return did end
+        before, tried = before or tried.seen, nil
     end
 end
 
@@ -297,7 +325,7 @@ function Copies:spread(key, b, p, list, version)
         for _, x in ipairs(refused) do
             local there = id_at(self:got(tickets[x]))
             -- who is newer may lose his answer, and begin upon what a copy has: that must not be what ours was built upon
-            if not newer or there ~= held then pending[#pending + 1] = x end
+            if there ~= id and (not newer or there ~= held) then pending[#pending + 1] = x end
             local upon = newer and old or there
             condition[x] = upon and " C" .. upon or " ME"
         end

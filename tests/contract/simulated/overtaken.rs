@@ -30,6 +30,6 @@ fn a_write_that_another_has_built_upon_is_not_lost() {
 
 #[test]
 fn leaving_what_another_has_built_upon_is_caught() {
-    let mutant = mutant("if not newer or there~=held then", "if not newer then");
+    let mutant = mutant("if there~=id and(not newer or there~=held)then", "if there~=id and not newer then");
     assert!((1..=EACH).any(|run| !is_right(&mutant, run)), "nobody noticed");
 }

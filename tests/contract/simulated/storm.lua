@@ -14,6 +14,7 @@ for p = 1, 3 do proxies[p], envs[p] = make_proxy(world, p, LIBRARY, conf) end
 -- clients
 local REGISTERS, COUNTERS, GAP = 3, 2, 1000000
 local SELDOM = KINDS:find("seldom") -- so that a key is often not written between a server's return and when it is trusted
+local PAUSE = KINDS == "" and 0 or 2 -- ms that a client waits at least; without faults all of them overlap all the time
 local history = {}
 local function key_of(n) return n < REGISTERS and "text" .. n or "count" .. (n - REGISTERS) end
 local function parse(call, text)
@@ -68,7 +69,7 @@ local function Client(c)
         if world.over then return end
         local n = random(REGISTERS + COUNTERS)
         local key = key_of(n)
-        local function pause() world.at(SELDOM and 1000 + random(2000) or 2 + random(20) / 10, step) end
+        local function pause() world.at(SELDOM and 1000 + random(2000) or PAUSE + random(20) / 10, step) end
         local dice = random(100)
         if n < REGISTERS then
             if self.ids[key] and random(100) < 70 then
