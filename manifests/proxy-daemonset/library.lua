@@ -335,7 +335,8 @@ function M.ask_counter(key,b)return M.request("mg ".. key .. b .." f s c u")end
 function M.id_of(res)
 if not res:hit()then return nil end
 local line=res:line()or""
-return match(line,"^%S+ .-cas=(%d+)")or match(" ".. line," c(%d+)")
+local _,last=find(line," cas=",1,true)
+return last and match(line,"^%d+",last+1)or match(" ".. line," c(%d+)")
 end
 function M.item(res)
 if not res or not res:hit()then return nil end
@@ -407,28 +408,28 @@ if cmd==mcp.CMD_TOUCH then return match(line,"^touch +%S+ +(%-?%d+)")end
 if cmd==mcp.CMD_MG then return match(line," T(%-?%d+)")end
 return match(line,"^gats? +(%-?%d+)")
 end
-local function storage(r,cmd,id)
+local function storage(r,cmd,key,id)
 local flags,ttl,size,cas=match(r:raw_line(),"^%S+ +%S+ +(%d+) +(%-?%d+) +(%d+) *(%d*)")
-if not flags or#flags>10 or tonumber(flags)>4294967295 or#ttl>9 then return nil end
+if not flags or#flags>9 and(#flags>10 or tonumber(flags)>4294967295)or#ttl>9 then return nil end
 if cmd~=mcp.CMD_SET and#size>5 or cmd==mcp.CMD_CAS and cas==""then return nil end
-local line=format("ms %s %s F%s T%s E%s",r:key(),size,flags,ttl,id)
+local line="ms ".. key .." ".. size .." F".. flags .." T".. ttl .." E".. id
 local function make(condition)return M.request(line .. condition,r)end
 local whole=cmd~=mcp.CMD_APPEND and cmd~=mcp.CMD_PREPEND
 return make(cmd==mcp.CMD_CAS and" C".. cas or MODE[cmd]),whole and make
 end
-local function number(r,cmd,id)
+local function number(r,cmd,key,id)
 local delta=match(r:raw_line(),"^%S+ +%S+ +(%d+)")
 if not delta or#delta>19 then return nil end
 local up=cmd==mcp.CMD_INCR
-return M.request(format("ma %s D%s M%s v t E%s",r:key(),delta,up and"I"or"D",id)),up and math.tointeger(tonumber(delta))
+return M.request(format("ma %s D%s M%s v t E%s",key,delta,up and"I"or"D",id)),up and math.tointeger(tonumber(delta))
 end
-function M.translate(r,cmd)
+function M.translate(r,cmd,key)
 local id=M.new_id()
 if MODE[cmd]then
-local q,make=storage(r,cmd,id)
+local q,make=storage(r,cmd,key,id)
 if q then return q,id,"word",make or nil end
 elseif cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR then
-local q,delta=number(r,cmd,id)
+local q,delta=number(r,cmd,key,id)
 if q then return q,id,"number",nil,delta end
 elseif cmd==mcp.CMD_MS or cmd==mcp.CMD_MA and not r:has_flag("c")or cmd==mcp.CMD_MG and r:has_flag("N")
 or cmd==mcp.CMD_MD and r:has_flag("I")then
@@ -527,7 +528,8 @@ local answered=M.answered
 function Copies:ticket(x)
 local n=self.used[x]+1
 local handle=self.H[x][n]
-if handle then self.used[x]=n end
+if handle then self.used[x]=n
+else self.dead[x],self.hurt=true,true end
 return handle
 end
 function Copies:queue(q,ticket)
@@ -1957,7 +1959,7 @@ end
 do
 local mono,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,mcp.WAIT_ANY,M.READ,M.STORE
 local Copies=M.Copies
-local function took(res)return res:ok()and res:code()==mcp.MCMC_CODE_OK end
+local function took(res)return res:code()==mcp.MCMC_CODE_OK end
 local function ask_one(t,r,class,list,limit,H)
 local ticket=H[list[1]][1]
 local res=t.rctx:enqueue_and_wait(r,ticket)
@@ -1970,21 +1972,21 @@ if counts and res:hit()then return res end
 return nil,{list=list,ticket=ticket,used=1,counts=counts}
 end
 local function put(t,r,cmd,key,list,limit,H)
-local q,id,form,make=M.translate(r,cmd)
-if not make or r:has_flag("b")then return end
+local q,id,form,make=M.translate(r,cmd,key)
+if not make or not form and r:has_flag("b")then return end
 local rctx,p,start,sent=t.rctx,list[1],mono(),M.sends()
 local look,ticket,old=H[p][1],H[p][2],nil
 rctx:enqueue(M.ask_id(key,""),look)
 rctx:enqueue(q,ticket)
 rctx:wait_cond(2,ANY)
 local before,res=rctx:result(look),rctx:result(ticket)
-if before:ok()and took(res)and mono()<limit then old=M.id_of(before)end
+if took(res)and mono()<limit then old=M.id_of(before)end
 if old then
 local copy,all=make(" C".. old),true
 for i=2,#list do rctx:enqueue(copy,H[list[i]][1])end
 rctx:wait_cond(#list - 1,ANY)
 for i=2,#list do all=took(rctx:result(H[list[i]][1]))and all end
-if all then return M.answer(t,r,res,form)end
+if all then return form and M.done(t,r,nil,form)or M.answer(t,r,res)end
 end
 local tried={p=p,start=start,limit=limit,turns=t.servers[p].turns,look=look,cmd=ticket}
 local how={id=id,sure=true,sent=sent,placed={},tried=tried}
@@ -2052,7 +2054,7 @@ end
 end
 local function touch(t,r,cmd,key,list)
 local b,q,id=b_flag(r),r,nil
-if cmd==mcp.CMD_MG then q,id=M.translate(r,cmd)end
+if cmd==mcp.CMD_MG then q,id=M.translate(r,cmd,key)end
 if id and#list>1 and M.creates(r,cmd)then return M.decided(t,r,cmd,key,list,q,{id=id})end
 local res,p
 repeat
@@ -2152,7 +2154,7 @@ end
 end
 end
 local function update(t,r,cmd,key,list)
-local q,id,form,make,delta=M.translate(r,cmd)
+local q,id,form,make,delta=M.translate(r,cmd,key)
 return M.decided(t,r,cmd,key,list,q,{id=id,delta=delta,sure=M.class(r,cmd)==M.STORE},form,make)
 end
 local function store(t,r,cmd,key,list)
@@ -2302,7 +2304,7 @@ return miss or M.miss(t,r)
 end
 local function store(t,r,cmd,key,list)
 if#list==1 then return M.coherent[M.STORE](t,r,cmd,key,list)end
-local q,_,form=M.translate(r,cmd)
+local q,_,form=M.translate(r,cmd,r:key())
 return M.best(t,r,cmd,t:all(q,list),list,form)
 end
 local function remove(t,r,cmd,key,list)return M.best(t,r,cmd,t:all(r,list),list)end

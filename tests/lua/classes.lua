@@ -43,7 +43,7 @@ for line, wanted in pairs({
     ["ma k"] = { "ma k E<id>", nil },
 }) do
     local r = request(line)
-    local q, id, form, make = M.translate(r, r:command())
+    local q, id, form, make = M.translate(r, r:command(), r:key())
     local sent = q.line:gsub("\r\n$", "")
     claim(id and #id >= 10, "%s carries no id", line)
     same(sent:gsub(" E" .. id, " E<id>"), wanted[1], line)
@@ -60,7 +60,7 @@ end
 for _, line in ipairs({ "set k 4294967296 0 1", "set k -1 0 1", "set k x 0 1", "set k 0 1234567890 1", "add k 0 0 1000000", "cas k 0 0 5", "incr k -1", "incr k x",
     "incr k 99999999999999999999", "ma k c", "delete k", "md k" }) do
     local r = request(line)
-    local q, id = M.translate(r, r:command())
+    local q, id = M.translate(r, r:command(), r:key())
     claim(q == r and id == nil and r.line == line, "%s is sent as %q", line, q.line)
 end
 

@@ -55,34 +55,34 @@ function M.lifetime(r, cmd)
     return match(line, "^gats? +(%-?%d+)")
 end
 
-local function storage(r, cmd, id)
+local function storage(r, cmd, key, id)
     local flags, ttl, size, cas = match(r:raw_line(), "^%S+ +%S+ +(%d+) +(%-?%d+) +(%d+) *(%d*)")
-    if not flags or #flags > 10 or tonumber(flags) > 4294967295 or #ttl > 9 then return nil end
+    if not flags or #flags > 9 and (#flags > 10 or tonumber(flags) > 4294967295) or #ttl > 9 then return nil end
     -- a too large ms removes the old item in every mode, a too large text add does not: leave the big ones as they are
     if cmd ~= mcp.CMD_SET and #size > 5 or cmd == mcp.CMD_CAS and cas == "" then return nil end
-    local line = format("ms %s %s F%s T%s E%s", r:key(), size, flags, ttl, id)
+    local line = "ms " .. key .. " " .. size .. " F" .. flags .. " T" .. ttl .. " E" .. id
     local function make(condition) return M.request(line .. condition, r) end
     local whole = cmd ~= mcp.CMD_APPEND and cmd ~= mcp.CMD_PREPEND
     return make(cmd == mcp.CMD_CAS and " C" .. cas or MODE[cmd]), whole and make
 end
 
-local function number(r, cmd, id)
+local function number(r, cmd, key, id)
     local delta = match(r:raw_line(), "^%S+ +%S+ +(%d+)")
     if not delta or #delta > 19 then return nil end
     local up = cmd == mcp.CMD_INCR
-    return M.request(format("ma %s D%s M%s v t E%s", r:key(), delta, up and "I" or "D", id)), up and math.tointeger(tonumber(delta))
+    return M.request(format("ma %s D%s M%s v t E%s", key, delta, up and "I" or "D", id)), up and math.tointeger(tonumber(delta))
 end
 
 -- the client's write -> what to send, its cas id (nil if it can't carry one), how to translate the answer back ("word" for
 -- a text storage command, "number" for incr and decr, nil for a meta command), and, where the request says all of the new
 -- item, a function from a condition (" C<id>", " ME") to the request that puts it on a copy; at last what it adds, if it is incr.
-function M.translate(r, cmd)
+function M.translate(r, cmd, key)
     local id = M.new_id()
     if MODE[cmd] then
-        local q, make = storage(r, cmd, id)
+        local q, make = storage(r, cmd, key, id)
         if q then return q, id, "word", make or nil end
     elseif cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR then
-        local q, delta = number(r, cmd, id)
+        local q, delta = number(r, cmd, key, id)
         if q then return q, id, "number", nil, delta end
     elseif cmd == mcp.CMD_MS or cmd == mcp.CMD_MA and not r:has_flag("c") or cmd == mcp.CMD_MG and r:has_flag("N")
         or cmd == mcp.CMD_MD and r:has_flag("I") then

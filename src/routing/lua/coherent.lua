@@ -46,7 +46,7 @@ end
 
 local function touch(t, r, cmd, key, list)
     local b, q, id = b_flag(r), r, nil
-    if cmd == mcp.CMD_MG then q, id = M.translate(r, cmd) end
+    if cmd == mcp.CMD_MG then q, id = M.translate(r, cmd, key) end
     if id and #list > 1 and M.creates(r, cmd) then return M.decided(t, r, cmd, key, list, q, { id = id }) end
     local res, p
     repeat
@@ -161,7 +161,7 @@ function M.decided(t, r, cmd, key, list, q, how, form, make)
 end
 
 local function update(t, r, cmd, key, list)
-    local q, id, form, make, delta = M.translate(r, cmd)
+    local q, id, form, make, delta = M.translate(r, cmd, key)
     return M.decided(t, r, cmd, key, list, q, { id = id, delta = delta, sure = M.class(r, cmd) == M.STORE }, form, make)
 end
 

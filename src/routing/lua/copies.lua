@@ -26,11 +26,12 @@ function M.answered(res) return res and (res:ok() or res:raw_string() ~= nil) en
 function M.hung(res) return res:elapsed() >= QUICK end
 local answered = M.answered
 
--- the next handle of server x, or nil if this request has asked x too often
+-- the next handle of server x, or nil if this request has asked x too often: then it does without x, or it would for ever try again
 function Copies:ticket(x)
     local n = self.used[x] + 1
     local handle = self.H[x][n]
-    if handle then self.used[x] = n end
+    if handle then self.used[x] = n
+    else self.dead[x], self.hurt = true, true end
     return handle
 end
 

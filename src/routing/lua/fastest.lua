@@ -30,7 +30,7 @@ end
 
 local function store(t, r, cmd, key, list)
     if #list == 1 then return M.coherent[M.STORE](t, r, cmd, key, list) end
-    local q, _, form = M.translate(r, cmd)
+    local q, _, form = M.translate(r, cmd, r:key())
     return M.best(t, r, cmd, t:all(q, list), list, form)
 end
 

@@ -27,7 +27,8 @@ function M.ask_counter(key, b) return M.request("mg " .. key .. b .. " f s c u")
 function M.id_of(res)
     if not res:hit() then return nil end
     local line = res:line() or ""
-    return match(line, "^%S+ .-cas=(%d+)") or match(" " .. line, " c(%d+)")
+    local _, last = find(line, " cas=", 1, true)
+    return last and match(line, "^%d+", last + 1) or match(" " .. line, " c(%d+)")
 end
 
 -- the answer to ask_item -> { value = with its \r\n, size, flags, ttl, id }, all strings; nil for a miss, an error, and

@@ -4,7 +4,7 @@
 local mono, ANY, READ <const>, STORE <const> = mcp.time_mono_millis, mcp.WAIT_ANY, M.READ, M.STORE
 local Copies = M.Copies
 
-local function took(res) return res:ok() and res:code() == mcp.MCMC_CODE_OK end
+local function took(res) return res:code() == mcp.MCMC_CODE_OK end -- one that failed has a code of its own
 
 -- one server's answer is all that is wanted -> as `usual`
 local function ask_one(t, r, class, list, limit, H)
@@ -21,21 +21,21 @@ end
 
 -- a set where keys have copies -> as `usual`
 local function put(t, r, cmd, key, list, limit, H)
-    local q, id, form, make = M.translate(r, cmd)
-    if not make or r:has_flag("b") then return end
+    local q, id, form, make = M.translate(r, cmd, key)
+    if not make or not form and r:has_flag("b") then return end -- a text command's key is never base64
     local rctx, p, start, sent = t.rctx, list[1], mono(), M.sends()
     local look, ticket, old = H[p][1], H[p][2], nil
     rctx:enqueue(M.ask_id(key, ""), look)
     rctx:enqueue(q, ticket)
     rctx:wait_cond(2, ANY)
     local before, res = rctx:result(look), rctx:result(ticket)
-    if before:ok() and took(res) and mono() < limit then old = M.id_of(before) end
+    if took(res) and mono() < limit then old = M.id_of(before) end
     if old then
         local copy, all = make(" C" .. old), true
         for i = 2, #list do rctx:enqueue(copy, H[list[i]][1]) end
         rctx:wait_cond(#list - 1, ANY)
         for i = 2, #list do all = took(rctx:result(H[list[i]][1])) and all end
-        if all then return M.answer(t, r, res, form) end
+        if all then return form and M.done(t, r, nil, form) or M.answer(t, r, res) end
     end
     local tried = { p = p, start = start, limit = limit, turns = t.servers[p].turns, look = look, cmd = ticket }
     local how = { id = id, sure = true, sent = sent, placed = {}, tried = tried }
