@@ -678,6 +678,9 @@ M.VIEW="__mcp:v"
 M.WHOLE="__mcp:w"
 M.EMPTIED="^e(%x%x%x%x%x%x%x%x%x+)$"
 function M.hollow(time)return 1+time/1e15 end
+M.SINCE="^%x%x%x%x%x%x%x%xn(%x+)$"
+function M.since(owner)return tonumber(match(owner,M.SINCE)or 0,16)end
+function M.stale(time)return 3 - time/1e15 end
 M.NOTED="__mcp:h"
 M.PASSED="__mcp:n:"
 M.REGISTER="__mcp:p:"
@@ -864,9 +867,12 @@ local time=match(mark.owner,M.EMPTIED)
 if time then
 times[server]=math.max(times[server]or 0,tonumber(time,16))
 elseif mark.state=="d"and mark.owner=="all"then emptied[server]=0
-elseif mark.state=="d"then stale[server]=true end
+elseif mark.state=="d"then stale[server]=math.min(stale[server]or math.huge,M.since(mark.owner))end
 end
-for server in pairs(emptied)do emptied[server]=times[server]or 0 end
+for server in pairs(emptied)do
+emptied[server]=times[server]or 0
+if not times[server]then stale[server]=0 end
+end
 V.known=at
 for server in pairs(lasting)do fresh[server]=fresh[server]and not lasting[server]end
 return marks,rank,stale,emptied,fresh
@@ -909,8 +915,9 @@ local posted,before=rec.all and rec.all[1].state,rec.emptied
 if posted==(emptied[name]and"d"or"r")then rec.all=nil end
 rec.emptied=emptied[name]or rec.all and posted=="d"and before or nil
 if rec.emptied~=before then V.gap,V.every=start,1 end
-local now_bad=rec.emptied and M.hollow(rec.emptied)or 0
-if stale[name]or rec.emptied==0 or rec.lost and not rec.ready then now_bad=2 end
+local since=rec.lost and not rec.ready and M.since(rec.owner)
+since=math.min(since or math.huge,stale[name]or math.huge)
+local now_bad=since<math.huge and M.stale(since)or rec.emptied and M.hollow(rec.emptied)or 0
 if answers*2<=#self.q then now_bad=math.max(now_bad,rec.bad)end
 rec.rank=rank[name]or 0
 if rec.too_many and start>rec.too_many and answers*2>#self.q and not stands(marks,name,rec.owner)then
@@ -921,7 +928,7 @@ elseif ran_out and fresh[name]then
 self:change(rec,now_bad)
 rec.was=now_bad==0 and 2 or 0
 elseif ran_out and rec.lost and not rec.ready and not rank[name]and answers*2>#self.q then
-self:change(rec,2)
+self:change(rec,now_bad)
 rec.was=0
 end
 end
@@ -972,7 +979,7 @@ local rec=servers[x]
 local bad=before and before<rec.till and rec.was or rec.bad
 if rec.floor and rec.floor>bad then bad=rec.floor end
 if bad==0 then return x end
-if not best or bad<least or bad==2 and least==2 and rec.rank>servers[best].rank then best,least=x,bad end
+if not best or bad<least or bad==least and bad>=2 and rec.rank>servers[best].rank then best,least=x,bad end
 end
 end
 return best
@@ -1357,9 +1364,9 @@ if rec.lost and not rec.ready then return end
 if not rec.lost then V.tends=V.tends+1 end
 rec.lost,rec.ready=not rec.ready and rec.lost or mono(),nil
 rec.probed=mono()+M.TIMEOUT*1000
-rec.force,V.losses=mono()+FORCE,V.losses+1
-rec.owner=V.me .."n".. V.losses
-distrust(self,x,2,{{state="d",server=rec.name,owner=rec.owner}})
+rec.force,V.losses=mono()+FORCE,math.max(V.losses+1,mcp.time_real_millis())
+rec.owner=format("%sn%x",V.me,V.losses)
+distrust(self,x,M.stale(V.losses),{{state="d",server=rec.name,owner=rec.owner}})
 end
 function Copies:ask_whole(x)return M.request("mg "..(self.servers[x].emptied and M.NOTED or M.WHOLE).." v")end
 function Copies:mark_emptied(x)
@@ -1384,7 +1391,7 @@ function Copies:start_anew()
 local V,regulars=self.V,self.regulars or#self.servers
 if V.every<M.SELDOM or mono()- V.gap<M.QUIET then return end
 for x=1,regulars do
-if not self.servers[x].emptied or self.servers[x].bad==2 then return end
+if not self.servers[x].emptied or self.servers[x].bad>=2 then return end
 end
 for x=1,regulars do
 local rec=self.servers[x]
@@ -1482,7 +1489,7 @@ local list=t.stand_ins and t:with_stand_in(regular,key)or regular
 if#list==1 then return true end
 local source=t:lead(list)
 if not source then return false end
-if source==x or t.servers[source].bad==2 then
+if source==x or t.servers[source].bad>=2 then
 if#regular>1 then return agree(t,key .. b,key,b,regular)end
 return forget(t,x,key,b)
 end
@@ -2231,7 +2238,7 @@ end
 end
 V.kept=kept
 end
-local function in_need(t,p)return p>t.regulars or t.servers[p].bad==2 end
+local function in_need(t,p)return p>t.regulars or t.servers[p].bad>=2 end
 function Relief:lead(list)
 local p=Copies.lead(self,self.everybody or list)
 if p and self.alone and not self.V.calm and in_need(self,p)then

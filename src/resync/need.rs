@@ -26,8 +26,9 @@ pub struct Seen {
     pub orphaned: bool,
     /// It carries the mark that only a controller takes away: somebody has to compare everything.
     pub unsure: bool,
-    /// When it was marked, among the others: the highest last. Of servers that are all marked, that one leads.
-    pub rank: usize,
+    /// When it was marked: in milliseconds since 1970, 0 where no mark tells; then among the others. Of servers that are all
+    /// marked, the one with the highest rank leads.
+    pub rank: (u64, usize),
 }
 
 impl Seen {
@@ -132,12 +133,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const WHOLE: Seen = Seen { held: Held::Whole, owed: false, orphaned: false, unsure: false, rank: 0 };
+    const WHOLE: Seen = Seen { held: Held::Whole, owed: false, orphaned: false, unsure: false, rank: (0, 0) };
     const EMPTIED: Seen = Seen { held: Held::Emptied, ..WHOLE };
     const DOWN: Seen = Seen { held: Held::Unknown, ..WHOLE };
     const GONE: Seen = Seen { held: Held::Nothing, ..WHOLE };
     const OWED: Seen = Seen { owed: true, ..WHOLE };
-    const UNSURE: Seen = Seen { unsure: true, rank: 1, ..WHOLE };
+    const UNSURE: Seen = Seen { unsure: true, rank: (0, 1), ..WHOLE };
 
     fn first(copies: usize, servers: &[Seen]) -> Need {
         needs(&Order::new(&[servers.len()], copies).unwrap(), servers).swap_remove(0)
@@ -195,15 +196,15 @@ mod tests {
 
     #[test]
     fn a_server_that_silent_proxies_owe_is_compared_for_them() {
-        let left = Seen { orphaned: true, rank: 1, ..OWED };
+        let left = Seen { orphaned: true, rank: (0, 1), ..OWED };
         assert_eq!(first(3, &[left, WHOLE, WHOLE]), refill(&[1, 2], false));
-        assert!(matches!(first(2, &[left, Seen { rank: 2, ..left }]), Need::Patience(_)));
-        assert_eq!(first(2, &[Seen { rank: 2, ..left }, left]), Need::Declaration);
+        assert!(matches!(first(2, &[left, Seen { rank: (0, 2), ..left }]), Need::Patience(_)));
+        assert_eq!(first(2, &[Seen { rank: (0, 2), ..left }, left]), Need::Declaration);
     }
 
     #[test]
     fn of_two_unsure_servers_the_one_marked_last_needs_nothing_of_the_other() {
-        let last = Seen { rank: 2, ..UNSURE };
+        let last = Seen { rank: (0, 2), ..UNSURE };
         assert_eq!(first(3, &[last, UNSURE, WHOLE]), refill(&[2], false));
         assert_eq!(first(3, &[UNSURE, last, WHOLE]), refill(&[2], true));
         assert_eq!(first(2, &[last, UNSURE]), Need::Declaration);

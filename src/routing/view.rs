@@ -93,6 +93,12 @@ impl Mark {
             .is_some_and(|time| time.len() > 8 && time.bytes().all(|byte| byte.is_ascii_hexdigit()))
     }
 
+    /// Since when it stands, in milliseconds since 1970, as the name of a proxy's mark ends; 0 where it does not say so.
+    pub fn since(&self) -> u64 {
+        let (_, time) = self.owner.split_once('n').unwrap_or_default();
+        u64::from_str_radix(time, 16).unwrap_or(0)
+    }
+
     fn parse(word: &str) -> Option<Mark> {
         let state = match word.get(..1)? {
             "d" => State::Dirty,
@@ -145,6 +151,15 @@ mod tests {
         }
         assert_eq!(View::parse("1 3 2").to_string(), "", "a ring is five numbers");
         assert_eq!(View::parse("1 3 2 0 0 q1-2.x d1 d1-2 d1-x.y").to_string(), "1 3 2 0 0");
+    }
+
+    #[test]
+    fn a_proxys_mark_says_since_when_it_stands() {
+        let since = |mark| View::parse(&format!("1 3 2 0 0 {mark}")).marks[0].since();
+        assert_eq!(since("d1-2.0a1b2c3dn19ab"), 0x19ab);
+        for silent in ["d1-2.all", "d1-2.0a1b2c3d", "d1-2.e019abcdef01", "d1-2.0a1b2c3dn"] {
+            assert_eq!(since(silent), 0, "{silent}");
+        }
     }
 
     #[test]

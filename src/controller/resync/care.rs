@@ -94,7 +94,7 @@ impl Care {
             owed,
             orphaned: since.is_some_and(|since| since.elapsed() >= self.limits.patience),
             unsure: here.iter().any(|mark| mark.owner == ALL && (mark.state == State::Dirty || !alone)),
-            rank: marks.iter().position(|mark| is_here(&mark)).map_or(0, |at| at + 1),
+            rank: (missing_since(&here), marks.iter().position(|mark| is_here(&mark)).map_or(0, |at| at + 1)),
         }
     }
 
@@ -205,6 +205,14 @@ impl Care {
     fn is_alone(&self) -> bool {
         self.shape.order.copies() == 1
     }
+}
+
+/// Since when proxies count a server with these marks as one that misses writes: its first mark that says so, as in
+/// lua/lease.lua; milliseconds since 1970, 0 where that is not known.
+fn missing_since(here: &[&Mark]) -> u64 {
+    let merely_emptied = here.iter().any(|mark| mark.tells_when_emptied());
+    let misses = |mark: &&&Mark| mark.state == State::Dirty && !(mark.owner == ALL && merely_emptied);
+    here.iter().filter(misses).map(|mark| mark.since()).min().unwrap_or(0)
 }
 
 fn held(answers: &Result<Vec<Answer>, Error>) -> Held {

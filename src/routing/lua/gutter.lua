@@ -89,7 +89,7 @@ function Relief:keep(marks)
 end
 
 -- nobody regular is trusted: p is the stand-in, or all are dirty and p is the one that became so last
-local function in_need(t, p) return p > t.regulars or t.servers[p].bad == 2 end
+local function in_need(t, p) return p > t.regulars or t.servers[p].bad >= 2 end
 
 -- the authority. Where a request has begun with the regular servers alone and none of them is trusted by now, it begins anew.
 function Relief:lead(list)

@@ -18,7 +18,7 @@ local function leader(servers, list, dead, before)
             local bad = before and before < rec.till and rec.was or rec.bad
             if rec.floor and rec.floor > bad then bad = rec.floor end
             if bad == 0 then return x end
-            if not best or bad < least or bad == 2 and least == 2 and rec.rank > servers[best].rank then best, least = x, bad end
+            if not best or bad < least or bad == least and bad >= 2 and rec.rank > servers[best].rank then best, least = x, bad end
         end
     end
     return best

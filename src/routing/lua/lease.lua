@@ -15,7 +15,8 @@ local Copies = M.Copies
 
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again;
--- calm: all servers are trusted and no change is pending; losses: of servers, counted; tell: when to say what this proxy
+-- calm: all servers are trusted and no change is pending; losses: when the last server was lost, ms since 1970, never
+-- the same twice; tell: when to say what this proxy
 -- knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua; lines, waiting, swept: see line.lua.
 local function memory()
     if not state.view then
@@ -27,9 +28,10 @@ local function memory()
     return state.view
 end
 
--- a server's record. bad: 0 if it is trusted; from 1 to 2 if it was emptied, the more the later; 2 if it missed writes; was:
--- the same before the change that is in force from `till` on; turns: how often that has changed; rank: when its first mark came,
--- among others'; emptied: when, by the marks; lost: since when this proxy can't use it; owner: of its mark; back, ready,
+-- a server's record. bad: 0 if it is trusted; from 1 to 2 if it was emptied, the more the later; from 2 to 3 if it missed writes,
+-- the more the earlier; was: the same before the change that is in force from `till` on; turns: how often that has changed; rank: when
+-- its first mark came, among others', which counts where marks don't tell since when they stand; emptied: when, by the marks; lost:
+-- since when this proxy can't use it; owner: of its mark; back, ready,
 -- everywhere, all: see marks.lua; owed: keys, see marks.lua
 local function record(V, name)
     V.servers[name] = V.servers[name] or { name = name, bad = 0, was = 0, rank = 0, turns = 0, owed = {}, owing = 0, force = 0, till = 0 }
@@ -165,7 +167,7 @@ function Copies:read_view()
 end
 
 -- all marks of all members, those of the first member first. A proxy's mark that is `r` anywhere is so: it never becomes `d`
--- again. -> marks; by server: rank; stale = it misses writes; emptied = when that was, or 0; fresh = it may have been
+-- again. -> marks; by server: rank; stale = since when it misses writes (0: not known); emptied = when that was, or 0; fresh = it may have been
 -- lost, or trusted, and lost again since the last reading: it has a mark that is new, and none that has been there
 local function joined(V, q, seen, complete)
     local marks, rank, stale, emptied, fresh, lasting, times, at = {}, {}, {}, {}, {}, {}, {}, {}
@@ -192,9 +194,12 @@ local function joined(V, q, seen, complete)
         if time then
             times[server] = math.max(times[server] or 0, tonumber(time, 16))
         elseif mark.state == "d" and mark.owner == "all" then emptied[server] = 0
-        elseif mark.state == "d" then stale[server] = true end
+        elseif mark.state == "d" then stale[server] = math.min(stale[server] or math.huge, M.since(mark.owner)) end
     end
-    for server in pairs(emptied) do emptied[server] = times[server] or 0 end
+    for server in pairs(emptied) do
+        emptied[server] = times[server] or 0
+        if not times[server] then stale[server] = 0 end
+    end
     V.known = at
     for server in pairs(lasting) do fresh[server] = fresh[server] and not lasting[server] end
     return marks, rank, stale, emptied, fresh
@@ -244,8 +249,9 @@ function Copies:renew()
         if posted == (emptied[name] and "d" or "r") then rec.all = nil end -- from now on these marks are everybody's
         rec.emptied = emptied[name] or rec.all and posted == "d" and before or nil
         if rec.emptied ~= before then V.gap, V.every = start, 1 end
-        local now_bad = rec.emptied and M.hollow(rec.emptied) or 0
-        if stale[name] or rec.emptied == 0 or rec.lost and not rec.ready then now_bad = 2 end
+        local since = rec.lost and not rec.ready and M.since(rec.owner)
+        since = math.min(since or math.huge, stale[name] or math.huge)
+        local now_bad = since < math.huge and M.stale(since) or rec.emptied and M.hollow(rec.emptied) or 0
         if answers * 2 <= #self.q then now_bad = math.max(now_bad, rec.bad) end -- a minority can't clear anybody
         rec.rank = rank[name] or 0
         if rec.too_many and start > rec.too_many and answers * 2 > #self.q and not stands(marks, name, rec.owner) then
@@ -257,7 +263,7 @@ function Copies:renew()
             rec.was = now_bad == 0 and 2 or 0
         elseif ran_out and rec.lost and not rec.ready and not rank[name] and answers * 2 > #self.q then
             -- its mark was taken away: a controller took this proxy for dead and compared
-            self:change(rec, 2)
+            self:change(rec, now_bad)
             rec.was = 0
         end
     end

@@ -58,9 +58,9 @@ function Copies:lose(x)
     if not rec.lost then V.tends = V.tends + 1 end
     rec.lost, rec.ready = not rec.ready and rec.lost or mono(), nil
     rec.probed = mono() + M.TIMEOUT * 1000 -- so long memcached tries to connect anew; what is asked meanwhile waits for that
-    rec.force, V.losses = mono() + FORCE, V.losses + 1
-    rec.owner = V.me .. "n" .. V.losses
-    distrust(self, x, 2, { { state = "d", server = rec.name, owner = rec.owner } })
+    rec.force, V.losses = mono() + FORCE, math.max(V.losses + 1, mcp.time_real_millis())
+    rec.owner = format("%sn%x", V.me, V.losses)
+    distrust(self, x, M.stale(V.losses), { { state = "d", server = rec.name, owner = rec.owner } })
 end
 
 -- the request whose miss says that x has been emptied, or emptied once more
@@ -96,7 +96,7 @@ function Copies:start_anew()
     local V, regulars = self.V, self.regulars or #self.servers
     if V.every < M.SELDOM or mono() - V.gap < M.QUIET then return end
     for x = 1, regulars do
-        if not self.servers[x].emptied or self.servers[x].bad == 2 then return end
+        if not self.servers[x].emptied or self.servers[x].bad >= 2 then return end
     end
     for x = 1, regulars do
         local rec = self.servers[x]

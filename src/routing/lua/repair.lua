@@ -83,7 +83,7 @@ local function compare(t, x, key, b)
     if #list == 1 then return true end -- there is no other copy
     local source = t:lead(list)
     if not source then return false end
-    if source == x or t.servers[source].bad == 2 then
+    if source == x or t.servers[source].bad >= 2 then
         if #regular > 1 then return agree(t, key .. b, key, b, regular) end
         return forget(t, x, key, b) -- who may have been written instead can't be asked: a cache may lose a key
     end

@@ -6,6 +6,7 @@
 //! The mutants below show that this finds what it is for.
 
 mod gutter;
+mod marked;
 mod overtaken;
 mod pipelined;
 mod scale;

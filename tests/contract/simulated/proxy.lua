@@ -1,5 +1,6 @@
 -- memcached's proxy as the library sees it: `mcp`, requests, answers, contexts. Each proxy has a library of its own.
 -- world: now (ms), at(delay, f), send(proxy, x, line, value, done) where done(text or nil) is called once.
+local MOST <const> = 20000000 -- instructions of Lua that a request may take: seconds of them
 local Request = {}
 Request.__index = Request
 local CMD = { get = 1, gets = 2, mg = 3, me = 4, gat = 5, gats = 6, touch = 7, set = 8, ms = 9, delete = 10, md = 11, add = 12,
@@ -154,6 +155,7 @@ function make_proxy(world, number, library, conf)
             done(type(res) == "table" and (res.text or "SERVER_ERROR backend failure\r\n") or res)
             free[#free + 1] = ctx
         end)
+        debug.sethook(ctx.co, function() error("a request never ends") end, "", MOST)
         world.resume(number, ctx)
     end, env
 end

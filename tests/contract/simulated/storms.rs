@@ -116,6 +116,31 @@ fn taking_an_old_mark_for_a_new_one_is_caught() {
     assert_caught(newer, "elseif mark.state==\"d\"then", CUTS, STORM);
 }
 
+/// The library with so few handles that requests use up those of a server.
+fn with_few_handles() -> String {
+    mutant("local HANDLES<const> =16", "local HANDLES<const> =8")
+}
+
+#[test]
+fn a_request_that_has_asked_a_server_too_often_does_without_it() {
+    for seed in seeds() {
+        let seen = run(&with_few_handles(), seed, SLOW, STORM);
+        let again = run_again("storms::a_request_that_has_asked_a_server_too_often_does_without_it", seed);
+        check(&seen.history, STORM.misses).unwrap_or_else(|violation| panic!("{violation}{}\n{again}", seen.story));
+    }
+}
+
+#[test]
+#[should_panic(expected = "a request never ends")]
+fn asking_for_a_server_for_ever_is_caught() {
+    let rule = "else self.dead[x],self.hurt=true,true end";
+    let library = with_few_handles();
+    assert!(library.contains(rule), "this mutant no longer fits the library, which has no {rule:?}");
+    for seed in 1..=super::LOOKS {
+        run(&library.replace(rule, "end"), seed, SLOW, STORM);
+    }
+}
+
 #[test]
 fn using_the_next_authority_at_once_is_caught() {
     assert_caught("local left=settled(self.servers,list,p,now)- now", "local left=0", CUTS, STORM);
