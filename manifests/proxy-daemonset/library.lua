@@ -1979,9 +1979,11 @@ if counts and res:hit()then return res end
 return nil,{list=list,ticket=ticket,used=1,counts=counts}
 end
 local function put(t,r,cmd,key,list,limit,H)
+if cmd==mcp.CMD_MS and r:has_flag("b")then return end
 local q,id,form,make=M.translate(r,cmd,key)
-if not make or not form and r:has_flag("b")then return end
+if not make then return end
 local rctx,p,start,sent=t.rctx,list[1],mono(),M.sends()
+local turns=t.servers[p].turns
 local look,ticket,old=H[p][1],H[p][2],nil
 rctx:enqueue(M.ask_id(key,""),look)
 rctx:enqueue(q,ticket)
@@ -1995,7 +1997,7 @@ rctx:wait_cond(#list - 1,ANY)
 for i=2,#list do all=took(rctx:result(H[list[i]][1]))and all end
 if all then return form and M.done(t,r,nil,form)or M.answer(t,r,res)end
 end
-local tried={p=p,start=start,limit=limit,turns=t.servers[p].turns,look=look,cmd=ticket}
+local tried={p=p,start=start,limit=limit,turns=turns,look=look,cmd=ticket}
 local how={id=id,sure=true,sent=sent,placed={},tried=tried}
 return nil,{list=list,ticket=ticket,used=2,spread=old,q=q,form=form,make=make,how=how}
 end

@@ -112,6 +112,7 @@ fn every_write_leaves_the_same_item_on_all_copies() {
             ("gat 40 KEY\r\n", "VA 3 f5 t40 c"),
             ("mg KEY T30\r\n", "VA 3 f5 t30 c"),
             ("replace KEY 6 0 2\r\nxy\r\n", "VA 2 f6 t-1 c"),
+            ("set KEY 8 70 1\r\nz\r\n", "VA 1 f8 t70 c"),
             ("ms KEY 3 T20 F9\r\nabc\r\n", "VA 3 f9 t20 c"),
             ("ms KEY 1 MA\r\nd\r\n", "VA 4 f9 t20 c"),
             ("delete KEY\r\n", "EN"),
@@ -124,6 +125,18 @@ fn every_write_leaves_the_same_item_on_all_copies() {
             let item = same_everywhere(&servers, key);
             assert!(item.starts_with(left), "after {request:?}: {item:?}, not {left:?}");
         }
+    }
+}
+
+#[test]
+fn a_write_over_a_binary_key_leaves_the_same_item_on_all_copies() {
+    let servers = servers(3);
+    let proxy = Proxy::start(&Layout::replicated(3).config(&servers, 1));
+    let mut client = proxy.client();
+    for value in ["new", "old"] {
+        client.ask(&format!("ms dGhlIGtleQ== 3 b T60\r\n{value}\r\n"), "HD\r\n");
+        let item = same_everywhere(&servers, "dGhlIGtleQ== b");
+        assert!(item.contains(value), "{item:?} is not {value:?}");
     }
 }
 

@@ -21,9 +21,11 @@ end
 
 -- a set where keys have copies -> as `usual`
 local function put(t, r, cmd, key, list, limit, H)
+    if cmd == mcp.CMD_MS and r:has_flag("b") then return end -- a look at such a key may take a client's token
     local q, id, form, make = M.translate(r, cmd, key)
-    if not make or not form and r:has_flag("b") then return end -- a text command's key is never base64
+    if not make then return end
     local rctx, p, start, sent = t.rctx, list[1], mono(), M.sends()
+    local turns = t.servers[p].turns
     local look, ticket, old = H[p][1], H[p][2], nil
     rctx:enqueue(M.ask_id(key, ""), look)
     rctx:enqueue(q, ticket)
@@ -37,7 +39,7 @@ local function put(t, r, cmd, key, list, limit, H)
         for i = 2, #list do all = took(rctx:result(H[list[i]][1])) and all end
         if all then return form and M.done(t, r, nil, form) or M.answer(t, r, res) end
     end
-    local tried = { p = p, start = start, limit = limit, turns = t.servers[p].turns, look = look, cmd = ticket }
+    local tried = { p = p, start = start, limit = limit, turns = turns, look = look, cmd = ticket }
     local how = { id = id, sure = true, sent = sent, placed = {}, tried = tried }
     return nil, { list = list, ticket = ticket, used = 2, spread = old, q = q, form = form, make = make, how = how }
 end
