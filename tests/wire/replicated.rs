@@ -134,7 +134,7 @@ fn a_write_over_a_binary_key_leaves_the_same_item_on_all_copies() {
     let proxy = Proxy::start(&Layout::replicated(3).config(&servers, 1));
     let mut client = proxy.client();
     for value in ["new", "old"] {
-        client.ask(&format!("ms dGhlIGtleQ== 3 b T60\r\n{value}\r\n"), "HD\r\n");
+        client.ask(format!("ms dGhlIGtleQ== 3 b T60\r\n{value}\r\n"), "HD\r\n");
         let item = same_everywhere(&servers, "dGhlIGtleQ== b");
         assert!(item.contains(value), "{item:?} is not {value:?}");
     }
