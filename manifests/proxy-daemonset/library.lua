@@ -678,8 +678,8 @@ M.VIEW="__mcp:v"
 M.WHOLE="__mcp:w"
 M.EMPTIED="^e(%x%x%x%x%x%x%x%x%x+)$"
 function M.hollow(time)return 1+time/1e15 end
-M.SINCE="^%x%x%x%x%x%x%x%xn(%x+)$"
-function M.since(owner)return tonumber(match(owner,M.SINCE)or 0,16)end
+local SINCE<const> ="^%x%x%x%x%x%x%x%xn(%x+)$"
+function M.since(owner)return tonumber(match(owner,SINCE)or"0",16)end
 function M.stale(time)return 3 - time/1e15 end
 M.NOTED="__mcp:h"
 M.PASSED="__mcp:n:"

@@ -20,3 +20,8 @@ claim(view.ring == nil and #view.marks == 1, "a mark without a ring counts")
 for _, text in ipairs({ "", "x", "7 3", "a b c d e", RING .. " x1-1.abc", RING .. " d1.abc", RING .. " d1-1", ("d"):rep(1000) }) do
     same(#M.parse_view(text).marks, 0, "marks in " .. text:sub(1, 30))
 end
+
+-- a proxy's mark ends with the time of the loss; a mark of another owner, or of an older library, tells none
+for owner, time in pairs({ ["0a1b2c3dn19ab"] = 0x19ab, ["0a1b2c3dn1"] = 1, ["0a1b2c3d"] = 0, all = 0, e019abcdef01 = 0, ["0a1b2c3dn"] = 0, abc = 0 }) do
+    same(M.since(owner), time, "since when " .. owner .. " stands")
+end

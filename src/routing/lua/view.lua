@@ -19,8 +19,8 @@ function M.hollow(time) return 1 + time / 1e15 end
 
 -- Since when a proxy's mark stands: hexadecimal ms since 1970, at the end of its owner. Where all servers of a key miss writes the one
 -- marked last leads, so everybody has to read the same there, whichever members answer and in which order marks came to them.
-M.SINCE = "^%x%x%x%x%x%x%x%xn(%x+)$"
-function M.since(owner) return tonumber(match(owner, M.SINCE) or 0, 16) end
+local SINCE <const> = "^%x%x%x%x%x%x%x%xn(%x+)$"
+function M.since(owner) return tonumber(match(owner, SINCE) or "0", 16) end
 function M.stale(time) return 3 - time / 1e15 end
 
 -- On a server that has been emptied and has its mark; without it it has been emptied once more.
