@@ -410,7 +410,7 @@ return match(line,"^gats? +(%-?%d+)")
 end
 local function storage(r,cmd,key,id)
 local flags,ttl,size,cas=match(r:raw_line(),"^%S+ +%S+ +(%d+) +(%-?%d+) +(%d+) *(%d*)")
-if not flags or#flags>9 and(#flags>10 or tonumber(flags)>4294967295)or#ttl>9 then return nil end
+if not flags or#flags>10 or tonumber(flags)>4294967295 or#ttl>9 then return nil end
 if cmd~=mcp.CMD_SET and#size>5 or cmd==mcp.CMD_CAS and cas==""then return nil end
 local line="ms ".. key .." ".. size .." F".. flags .." T".. ttl .." E".. id
 local function make(condition)return M.request(line .. condition,r)end
@@ -442,7 +442,7 @@ return r
 end
 end
 do
-local match,gmatch=string.match,string.gmatch
+local match,gmatch,find=string.match,string.gmatch,string.find
 function M.replies()
 local words={}
 for code,word in pairs({OK="STORED",NOT_STORED="NOT_STORED",EXISTS="EXISTS",NOT_FOUND="NOT_FOUND"})do
@@ -450,7 +450,10 @@ words[mcp["MCMC_CODE_".. code]]=mcp.res_mutator_new({t="rescodeset",val=word})
 end
 return{words=words,miss=mcp.res_mutator_new({t="resnull",idx=1})}
 end
-function M.silent(r)local l=r:raw_line()return string.find(l," norepl",1,true)and match(l,"^%l+ +%S+.* norepl[yY] *$")end
+function M.silent(r)
+local line=r:raw_line()
+return find(line," norepl",1,true)and match(line,"^%l+ +%S+.* norepl[yY] *$")
+end
 local function word(t,r,code)
 t.replies.words[code](t.out,r)
 return t.out
@@ -1967,24 +1970,20 @@ do
 local mono,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,mcp.WAIT_ANY,M.READ,M.STORE
 local Copies=M.Copies
 local function took(res)return res:code()==mcp.MCMC_CODE_OK end
-local function ask_one(t,r,class,list,limit,H)
-local ticket=H[list[1]][1]
-local res=t.rctx:enqueue_and_wait(r,ticket)
+local function ask_one(t,r,class,list,limit)
+local res=t.rctx:enqueue_and_wait(r,t.H[list[1]][1])
+local counts=class==STORE or mono()<limit
 if class==STORE then
 if res:ok()then return M.answer(t,r,res)end
-return nil,{list=list,ticket=ticket,used=1,counts=true}
+elseif counts and res:hit()then return res end
+return nil,{list=list,used=1,counts=counts}
 end
-local counts=mono()<limit
-if counts and res:hit()then return res end
-return nil,{list=list,ticket=ticket,used=1,counts=counts}
-end
-local function put(t,r,cmd,key,list,limit,H)
+local function put(t,r,cmd,key,list,start,limit)
 if cmd==mcp.CMD_MS and r:has_flag("b")then return end
 local q,id,form,make=M.translate(r,cmd,key)
 if not make then return end
-local rctx,p,start,sent=t.rctx,list[1],mono(),M.sends()
-local turns=t.servers[p].turns
-local look,ticket,old=H[p][1],H[p][2],nil
+local rctx,H,p,sent=t.rctx,t.H,list[1],M.sends()
+local look,ticket,turns,old=H[p][1],H[p][2],t.servers[p].turns,nil
 rctx:enqueue(M.ask_id(key,""),look)
 rctx:enqueue(q,ticket)
 rctx:wait_cond(2,ANY)
@@ -1999,10 +1998,10 @@ if all then return form and M.done(t,r,nil,form)or M.answer(t,r,res)end
 end
 local tried={p=p,start=start,limit=limit,turns=turns,look=look,cmd=ticket}
 local how={id=id,sure=true,sent=sent,placed={},tried=tried}
-return nil,{list=list,ticket=ticket,used=2,spread=old,q=q,form=form,make=make,how=how}
+return nil,{list=list,used=2,spread=old,q=q,form=form,make=make,how=how}
 end
 function M.usual(known)
-local V,orders,H=known.memory,known.orders,known.H
+local V,orders=known.memory,known.orders
 return function(t,r,cmd,key,class)
 if class~=READ and class~=STORE or not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
 local now=mono()
@@ -2012,15 +2011,16 @@ return
 end
 local list=orders[V.ring.place](key)
 if list.unknown then return end
-if class==STORE and#list>1 then return put(t,r,cmd,key,list,V.valid+M.GRACE,H)end
-return ask_one(t,r,class,list,V.valid+M.GRACE,H)
+local limit=V.valid+M.GRACE
+if class==STORE and#list>1 then return put(t,r,cmd,key,list,now,limit)end
+return ask_one(t,r,class,list,limit)
 end
 end
 function Copies:take_over(begun)
 local H,list=self.H,begun.list
 local p,copies=list[1],begun.spread and#list or 1
 for i=1,copies do self.used[list[i]]=i==1 and begun.used or 1 end
-if not self:hangs(begun.ticket,p)and begun.counts then self.asked=p end
+if not self:hangs(H[p][begun.used],p)and begun.counts then self.asked=p end
 for i=2,copies do
 local x=list[i]
 if not self:hangs(H[x][1],x)and took(self.rctx:result(H[x][1]))then begun.how.placed[x]=true end

@@ -23,7 +23,7 @@ pub(crate) fn mutant(from: &str, to: &str) -> String {
 }
 
 /// A library with one more rule broken.
-fn broken(text: &str, from: &str, to: &str) -> String {
+pub(crate) fn broken(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "this mutant no longer fits the library, which has no {from:?}: break the rule anew");
     text.replace(from, to)
 }
@@ -77,7 +77,7 @@ fn read_after_exists(library: &str) -> String {
 
 #[test]
 fn reading_a_copy_before_the_authority_is_caught() {
-    let usual = ("local ticket=H[list[1]][1]", "local ticket=H[list[#list]][1]");
+    let usual = ("enqueue_and_wait(r,t.H[list[1]][1])", "enqueue_and_wait(r,t.H[list[#list]][1])");
     let otherwise = (
         "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=t:lead(list)",
         "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=list[#list]",

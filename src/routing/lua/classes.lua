@@ -57,7 +57,7 @@ end
 
 local function storage(r, cmd, key, id)
     local flags, ttl, size, cas = match(r:raw_line(), "^%S+ +%S+ +(%d+) +(%-?%d+) +(%d+) *(%d*)")
-    if not flags or #flags > 9 and (#flags > 10 or tonumber(flags) > 4294967295) or #ttl > 9 then return nil end
+    if not flags or #flags > 10 or tonumber(flags) > 4294967295 or #ttl > 9 then return nil end
     -- a too large ms removes the old item in every mode, a too large text add does not: leave the big ones as they are
     if cmd ~= mcp.CMD_SET and #size > 5 or cmd == mcp.CMD_CAS and cas == "" then return nil end
     local line = "ms " .. key .. " " .. size .. " F" .. flags .. " T" .. ttl .. " E" .. id

@@ -1,5 +1,5 @@
 -- What the client reads when it is not simply a server's answer: misses, words for numbers, silence. Worker VM.
-local match, gmatch = string.match, string.gmatch
+local match, gmatch, find = string.match, string.gmatch, string.find
 
 -- responses that a route can give without asking a server. Made once a reload.
 function M.replies()
@@ -12,7 +12,11 @@ end
 
 -- memcached keeps quiet about errors after `noreply`; the proxy would send them, and the client's replies would shift.
 -- (the proxy writes the last letter large when it has sent the request to a server)
-function M.silent(r) local l = r:raw_line() return string.find(l, " norepl", 1, true) and match(l, "^%l+ +%S+.* norepl[yY] *$") end
+function M.silent(r)
+    local line = r:raw_line()
+    -- plain first: the pattern alone takes ten times as long, in each write
+    return find(line, " norepl", 1, true) and match(line, "^%l+ +%S+.* norepl[yY] *$")
+end
 
 -- t: the request's context (copies.lua): `out` an empty response, `replies` from above, `client` the client's request where
 -- r may be another (failover.lua)

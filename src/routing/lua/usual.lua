@@ -7,26 +7,22 @@ local Copies = M.Copies
 local function took(res) return res:code() == mcp.MCMC_CODE_OK end -- one that failed has a code of its own
 
 -- one server's answer is all that is wanted -> as `usual`
-local function ask_one(t, r, class, list, limit, H)
-    local ticket = H[list[1]][1]
-    local res = t.rctx:enqueue_and_wait(r, ticket)
+local function ask_one(t, r, class, list, limit)
+    local res = t.rctx:enqueue_and_wait(r, t.H[list[1]][1])
+    local counts = class == STORE or mono() < limit -- else another may be the authority by now
     if class == STORE then
         if res:ok() then return M.answer(t, r, res) end
-        return nil, { list = list, ticket = ticket, used = 1, counts = true }
-    end
-    local counts = mono() < limit -- else another may be the authority by now
-    if counts and res:hit() then return res end
-    return nil, { list = list, ticket = ticket, used = 1, counts = counts }
+    elseif counts and res:hit() then return res end
+    return nil, { list = list, used = 1, counts = counts }
 end
 
 -- a set where keys have copies -> as `usual`
-local function put(t, r, cmd, key, list, limit, H)
+local function put(t, r, cmd, key, list, start, limit)
     if cmd == mcp.CMD_MS and r:has_flag("b") then return end -- a look at such a key may take a client's token
     local q, id, form, make = M.translate(r, cmd, key)
     if not make then return end
-    local rctx, p, start, sent = t.rctx, list[1], mono(), M.sends()
-    local turns = t.servers[p].turns
-    local look, ticket, old = H[p][1], H[p][2], nil
+    local rctx, H, p, sent = t.rctx, t.H, list[1], M.sends()
+    local look, ticket, turns, old = H[p][1], H[p][2], t.servers[p].turns, nil
     rctx:enqueue(M.ask_id(key, ""), look)
     rctx:enqueue(q, ticket)
     rctx:wait_cond(2, ANY)
@@ -41,14 +37,14 @@ local function put(t, r, cmd, key, list, limit, H)
     end
     local tried = { p = p, start = start, limit = limit, turns = turns, look = look, cmd = ticket }
     local how = { id = id, sure = true, sent = sent, placed = {}, tried = tried }
-    return nil, { list = list, ticket = ticket, used = 2, spread = old, q = q, form = form, make = make, how = how }
+    return nil, { list = list, used = 2, spread = old, q = q, form = form, make = make, how = how }
 end
 
--- known: of M.view, and H -> function(t, r, cmd, key, class) -> the answer; else nil, and what was sent, if anything: list = of the
--- key's servers, used = handles of the first, ticket = the last of these, counts = its answer is good for the long way;
+-- known: of M.view -> function(t, r, cmd, key, class) -> the answer; else nil, and what was sent, if anything: list = of the key's
+-- servers, used = handles of the first, the last of them for the command, counts = its answer is good for the long way;
 -- for a set with copies also how, q, form, make (as M.decided), spread = whether copies were sent it.
 function M.usual(known)
-    local V, orders, H = known.memory, known.orders, known.H
+    local V, orders = known.memory, known.orders
     return function(t, r, cmd, key, class)
         if class ~= READ and class ~= STORE or not (V.calm and V.steady) or V.tends > 0 or V.kept or V.waiting > 0 then return end
         local now = mono()
@@ -58,8 +54,9 @@ function M.usual(known)
         end
         local list = orders[V.ring.place](key)
         if list.unknown then return end
-        if class == STORE and #list > 1 then return put(t, r, cmd, key, list, V.valid + M.GRACE, H) end
-        return ask_one(t, r, class, list, V.valid + M.GRACE, H)
+        local limit = V.valid + M.GRACE
+        if class == STORE and #list > 1 then return put(t, r, cmd, key, list, now, limit) end
+        return ask_one(t, r, class, list, limit)
     end
 end
 
@@ -68,7 +65,7 @@ function Copies:take_over(begun)
     local H, list = self.H, begun.list
     local p, copies = list[1], begun.spread and #list or 1
     for i = 1, copies do self.used[list[i]] = i == 1 and begun.used or 1 end -- all of them before anything is sent
-    if not self:hangs(begun.ticket, p) and begun.counts then self.asked = p end
+    if not self:hangs(H[p][begun.used], p) and begun.counts then self.asked = p end
     for i = 2, copies do
         local x = list[i]
         if not self:hangs(H[x][1], x) and took(self.rctx:result(H[x][1])) then begun.how.placed[x] = true end

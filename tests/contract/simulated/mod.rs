@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use memcached_injector::routing::library;
-use testbed::checker::{Misses, check};
+use testbed::checker::{Checked, Misses, check};
 use testbed::folder::RunFolder;
 use testbed::history::{Call, History, Operation, Outcome};
 use testbed::random;
@@ -65,6 +65,14 @@ struct Seen {
     trusted: usize,
     /// The marks that servers have in the end.
     marks: Vec<String>,
+}
+
+impl Seen {
+    /// What the checker found, which is no violation; else it says how to see it `again`.
+    fn as_one_memcached(&self, shape: Shape, again: &str) -> Checked {
+        let checked = check(&self.history, shape.misses);
+        checked.unwrap_or_else(|violation| panic!("{violation}{}\n{again}", self.story))
+    }
 }
 
 fn run(library: &str, seed: u64, kinds: &str, shape: Shape) -> Seen {
@@ -152,8 +160,7 @@ fn holds(test: &str, kinds: &str, shape: Shape) {
     for seed in seeds() {
         let seen = run(&library::library().text, seed, kinds, shape);
         let again = run_again(test, seed);
-        let checked = check(&seen.history, shape.misses);
-        let checked = checked.unwrap_or_else(|violation| panic!("{violation}{}\n{again}", seen.story));
+        let checked = seen.as_one_memcached(shape, &again);
         assert_eq!(checked.unknown, 0, "{:#?}\n{}\n{again}", seen.history.unknown(), seen.story);
         assert!(checked.operations > 500, "{checked:?}\n{}\n{again}", seen.story);
         if kinds == HEALTHY {

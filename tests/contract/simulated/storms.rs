@@ -5,10 +5,10 @@
 //!
 //! The mutants show that each rule of docs/coherence.md that storms need is needed.
 
-use testbed::checker::{Misses, check};
+use testbed::checker::Misses;
 
 use super::{Shape, assert_caught, holds, run, run_again, seeds};
-use crate::mutants::mutant;
+use crate::mutants::{broken, mutant};
 
 const DEATHS: &str = "kill,empty";
 const STALLS: &str = "freeze,stale";
@@ -72,8 +72,7 @@ const ROLL: Shape = Shape { copies: 3, stand_ins: 0, seconds: 14, misses: Misses
 /// Restarts of all servers, one after the other, by a library with this changed. The minute of docs/coherence.md, rule 9, takes 2 s.
 fn restarted(seed: u64, from: &str, to: &str) -> super::Seen {
     let impatient = mutant("M.QUIET=60000", "M.QUIET=2000");
-    assert!(impatient.contains(from), "this mutant no longer fits the library, which has no {from:?}");
-    run(&impatient.replace(from, to), seed, "roll", ROLL)
+    run(&broken(&impatient, from, to), seed, "roll", ROLL)
 }
 
 #[test]
@@ -81,8 +80,7 @@ fn restarted_servers_lead_again_though_nobody_fills_them() {
     for seed in seeds() {
         let seen = restarted(seed, "", "");
         let again = run_again("storms::restarted_servers_lead_again_though_nobody_fills_them", seed);
-        let checked = check(&seen.history, ROLL.misses);
-        let checked = checked.unwrap_or_else(|violation| panic!("{violation}{}\n{again}", seen.story));
+        let checked = seen.as_one_memcached(ROLL, &again);
         assert_eq!(checked.unknown, 0, "{:#?}\n{}\n{again}", seen.history.unknown(), seen.story);
         assert_eq!(seen.marks, Vec::<String>::new(), "{}\n{again}", seen.story);
         assert_eq!(seen.trusted, 9, "three proxies do not trust three servers each\n{}\n{again}", seen.story);
@@ -126,18 +124,16 @@ fn a_request_that_has_asked_a_server_too_often_does_without_it() {
     for seed in seeds() {
         let seen = run(&with_few_handles(), seed, SLOW, STORM);
         let again = run_again("storms::a_request_that_has_asked_a_server_too_often_does_without_it", seed);
-        check(&seen.history, STORM.misses).unwrap_or_else(|violation| panic!("{violation}{}\n{again}", seen.story));
+        seen.as_one_memcached(STORM, &again);
     }
 }
 
 #[test]
 #[should_panic(expected = "a request never ends")]
 fn asking_for_a_server_for_ever_is_caught() {
-    let rule = "else self.dead[x],self.hurt=true,true end";
-    let library = with_few_handles();
-    assert!(library.contains(rule), "this mutant no longer fits the library, which has no {rule:?}");
+    let library = broken(&with_few_handles(), "else self.dead[x],self.hurt=true,true end", "end");
     for seed in 1..=super::LOOKS {
-        run(&library.replace(rule, "end"), seed, SLOW, STORM);
+        run(&library, seed, SLOW, STORM);
     }
 }
 
