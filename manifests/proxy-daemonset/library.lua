@@ -338,6 +338,8 @@ local line=res:line()or""
 local _,last=find(line," cas=",1,true)
 return last and match(line,"^%d+",last+1)or match(" ".. line," c(%d+)")
 end
+function M.id_at(res)return res and res:ok()and(M.id_of(res)or false)end
+function M.value_of(res)return match(res:raw_string()or"","\r\n(.*)\r\n$")end
 function M.item(res)
 if not res or not res:hit()then return nil end
 local raw=res:raw_string()
@@ -464,7 +466,7 @@ t.said=true
 return t.out
 end
 function M.unreachable(t,r,cmd)
-if t.alone then
+if t.alone and not t.used_up then
 t.left=true
 return t.out
 end
@@ -519,7 +521,8 @@ return"HD".. flags .."\r\n"
 end
 end
 do
-local HANDLES<const> =16
+local READS<const>,READS_OF_Q<const> =5,8
+local HANDLES<const>,HANDLES_OF_Q<const> =12,16
 local QUICK<const> =M.TIMEOUT*800000
 local TRIES<const> =3
 local ANY,READ<const> =mcp.WAIT_ANY,M.READ
@@ -532,9 +535,10 @@ function Copies:ticket(x)
 local n=self.used[x]+1
 local handle=self.H[x][n]
 if handle then self.used[x]=n
-else self.dead[x],self.hurt=true,true end
+else self.used_up,self.dead[x],self.hurt=true,true,true end
 return handle
 end
+function Copies:room(x,n)return self.used[x]+n<=#self.H[x]end
 function Copies:queue(q,ticket)
 self.queued,self.last=self.queued+1,ticket
 self.rctx:enqueue(q,ticket)
@@ -574,7 +578,7 @@ while res and n<TRIES and not M.hung(res)and not self:known_lost(x)do
 n=n+1
 self.tries[x]=n
 ticket=self:send(q,x)
-if not ticket then break end
+if not ticket then return nil end
 self:wait()
 res=self.rctx:result(ticket)
 if answered(res)then return res end
@@ -639,11 +643,12 @@ local used=self.used
 self.spent,self.said,self.asked,self.begun=false,false,nil,nil
 for x=1,#used do used[x]=0 end
 if self.line then self:step_out()end
-if self.hurt then self.dead,self.tries,self.hurt,self.missed,self.doubtful={},{},nil,nil,nil end
+if self.hurt then self.dead,self.tries,self.hurt,self.missed,self.doubtful,self.used_up={},{},nil,nil,nil,nil end
 end
 function Copies:route(r,cmd,key,class)
 self:enter(key)
 local res=self:serve(r,cmd,key,class,self.commands[class])
+if self.used_up and self.missed and not M.reads(cmd)then res=M.unknown(self,r)end
 self:leave(class~=READ)
 return res
 end
@@ -658,15 +663,19 @@ t:begin()
 if begun then t:take_over(begun)end
 return t:route(r,cmd,key,class)
 end
-function M.copies(pools,commands,name,view,front)
+function M.copies(pools,commands,name,view,front,reads)
 local fgen=mcp.funcgen_new()
 local fixed={H={},replies=M.replies(),commands=commands,near=front and front.open(fgen)}
 for method,body in pairs(Copies)do fixed[method]=body end
-for x,pool in ipairs(pools)do
-fixed.H[x]={}
-for n=1,HANDLES do fixed.H[x][n]=fgen:new_handle(pool)end
-end
 for field,value in pairs(view)do fixed[field]=value end
+for x,pool in ipairs(pools)do
+local count=reads and READS or HANDLES
+for _,y in ipairs(fixed.q)do
+if x==y then count=reads and READS_OF_Q or HANDLES_OF_Q end
+end
+fixed.H[x]={}
+for n=1,count do fixed.H[x][n]=fgen:new_handle(pool)end
+end
 local shared,usual,act={__index=fixed},commands.usual and commands.usual(fixed),front and front.answer or answer
 fgen:ready({n=name,u=1,f=function(rctx)
 local t=context(rctx,shared)
@@ -730,7 +739,7 @@ local function memory()
 if not state.view then
 state.view={valid=0,early=0,tell=0,calm=true,reading=0,servers={},known={},losses=0,
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
-reads=0,every=1,gap=0,later={},tends=0,lines={},waiting=0,swept=0}
+reads=0,every=1,gap=0,later={},tends=0,lines={},waiting=0,swept=0,unposted={}}
 state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
 end
 return state.view
@@ -908,6 +917,7 @@ if V.reading>0 and start - V.asked>1000 then V.reading=0 end
 V.reading,V.asked=V.reading+1,start
 local seen,answers=self:read_view()
 V.reading=math.max(V.reading - 1,0)
+if self.used_up then return end
 local complete=answers==#self.q
 local marks,rank,stale,emptied,fresh=joined(V,self.q,seen,complete)
 if self.keep then self:keep(marks)end
@@ -966,6 +976,7 @@ local V=self.memory
 if self.line then self:step_out()end
 if wrote and self.missed then self:in_force()end
 local now=self.now
+if self.used_up then return end
 if now>=V.early and not self.spent and(V.reading==0 or now - V.asked>1000)then self:renew()end
 if V.tends>0 then self:tend()end
 end
@@ -1006,10 +1017,10 @@ return nil
 end
 while true do
 local now=mono()
-if now>=V.valid then
-self:renew()
+if now>=V.valid then self:renew()end
+self:post_again()
+if self.used_up then return nil end
 now=mono()
-end
 local p=leader(self.servers,list,dead)
 self.limit,self.turns=V.valid+M.GRACE,p and self.servers[p].turns
 if V.calm or not p then return p end
@@ -1024,13 +1035,13 @@ end
 end
 function Copies:lead(list)
 local p
-repeat p=not self:has_left()and authority(self,list)until not(self.line and self:must_wait())
+repeat p=not self.used_up and not self:has_left()and authority(self,list)until not(self.line and self:must_wait())
 return p and not self:has_left()and p or nil
 end
 function Copies:counts(p,list)
 local turns=self.turns
 if not self.V or mono()<self.limit then return true end
-return authority(self,list)==p and self.turns==turns
+return not self.used_up and authority(self,list)==p and self.turns==turns
 end
 function Copies:calm_down()
 local V=self.memory
@@ -1211,7 +1222,7 @@ elseif self.pending then res=self:look_everywhere(r,cmd,key,list,act)
 elseif self.old then res=self:moving(r,cmd,key,list,class,act)
 elseif self.stand_ins then res=self:relieved(r,cmd,key,list,class,act)
 else res=act(self,r,cmd,key,list)end
-if not self.left then return res end
+if not self.left or self.used_up then return res end
 end
 return M.unreachable(self,r,cmd)
 end
@@ -1350,13 +1361,23 @@ return ring.R>1 or ring.R==0 and t.several or ring.before
 end
 local function backed(t,x)return copied(t)and x<=(t.regulars or x)end
 function Copies:has_copies()return copied(self)end
-local function distrust(t,x,bad,marks)
+local function distrust(t,x,bad,marks,again)
 local rec=t.servers[x]
 local worse=bad>rec.bad
 if worse then t:change(rec,bad)end
 post(t,x,marks)
+if t.used_up then t.V.unposted[x]=marks end
 rec.force=mono()+FORCE
-if worse then rec.till=math.max(rec.till,rec.force)end
+if worse or again then rec.till=math.max(rec.till,rec.force)end
+end
+function Copies:post_again()
+local unposted=self.V.unposted
+local x,marks=next(unposted)
+while x and not self.used_up do
+unposted[x]=nil
+distrust(self,x,self.servers[x].bad,marks,true)
+x,marks=next(unposted)
+end
 end
 function Copies:lose(x)
 local V=self.V
@@ -1418,10 +1439,11 @@ if rec.owing>LIMIT then rec.too_many,rec.owed,rec.owing=mono(),{},0 end
 end
 function Copies:in_force()
 for rec in pairs(self.missed or{})do
+while not self.used_up do
+self:post_again()
 local left=rec.force - mono()
-while left>0 do
+if left<=0 then break end
 self.rctx:sleep(left/1000)
-left=rec.force - mono()
 end
 end
 end
@@ -1436,6 +1458,7 @@ local READY<const> =3*M.LEASE+2*(M.GRACE+M.HEAD)
 local NOTES<const> =1000
 M.SELDOM=31
 local function put(t,key,b,item,source,x,there)
+if not(t:room(source,1)and t:room(x,2))then return false end
 local done=t:try(M.place_item(key,b,item,there and" C".. there or" ME"),x)
 local now=t:try(M.ask_id(key,b),source)
 if now and M.id_of(now)==item.id then return done and done:ok()and done:code()==mcp.MCMC_CODE_OK end
@@ -1640,16 +1663,13 @@ end
 do
 local Copies=M.Copies
 local match,format=string.match,string.format
-local mono=mcp.time_mono_millis
-local ROUNDS<const> =5
-local LIFE<const> =3
+local id_at=M.id_at
 local DOUBTS<const>,CHAIN<const> =256,3
 local doubts,sent={},0
 function M.sends()
 sent=sent+1
 return sent
 end
-local function id_at(res)return res and res:ok()and(M.id_of(res)or false)end
 function Copies:doubt(how,name)
 self.doubtful,self.hurt=true,true
 how.doubt={name=name,id=how.id,sent=how.sent,delta=how.delta,sure=how.sure,placed=how.placed or{},value=how.value}
@@ -1675,26 +1695,26 @@ value=number and list[i].delta and format("%d",number - list[i].delta)or nil
 end
 return value
 end
-local function resolve(t,p,list,key,b,mine)
+function Copies:resolve(p,list,key,b,mine)
 local later,tickets,asked=chain(mine),{},{}
 local q=M.request("mg ".. key .. b .." v c u")
-local look=t:send(q,p)
+local look=self:send(q,p)
 for j,other in ipairs(later)do
 tickets[j],asked[j]={},M.request("mg ".. M.PASSED .. other.id .." v")
 for _,x in ipairs(list)do
-if#list>1 and not t.dead[x]then tickets[j][x]=t:send(asked[j],x)end
+if#list>1 and not self.dead[x]then tickets[j][x]=self:send(asked[j],x)end
 end
 end
-t:wait()
-local now=look and(t:got(look)or t:retry(q,p,look))
+self:wait()
+local now=look and(self:got(look)or self:retry(q,p,look))
 if not now then return nil end
-local id,value=id_at(now),match(now:raw_string()or"","\r\n(.*)\r\n$")
+local id,value=id_at(now),M.value_of(now)
 for j,other in ipairs(later)do
 if id==other.id then return true,mine.value or back(later,j,value),j==1,j>1 end
 if other.placed[p]then return true,mine.value,false,j>1 end
 for _,x in ipairs(list)do
 local ticket=tickets[j][x]
-local note=ticket and(t:got(ticket)or t:retry(asked[j],x,ticket))
+local note=ticket and(self:got(ticket)or self:retry(asked[j],x,ticket))
 if note and note:ok()and note:hit()then
 return true,mine.value or back(later,j,match(note:raw_string()or"","\r\n(%d+)\r\n$")),false,j>1
 end
@@ -1702,6 +1722,13 @@ end
 end
 return false
 end
+end
+do
+local Copies=M.Copies
+local match,format=string.match,string.format
+local mono,id_at=mcp.time_mono_millis,M.id_at
+local ROUNDS<const> =3
+local LIFE<const> =3
 local function copy_of(seen,p)
 local id=id_at(seen[p])
 for x,res in pairs(seen)do
@@ -1750,8 +1777,9 @@ local p,done,value,last,later=t:lead(list),nil,nil,nil,nil
 if not p then return nil end
 local mine=how.doubt
 while mine and mine.id and done==nil do
-done,value,last,later=resolve(t,p,list,key,b,mine)
+done,value,last,later=t:resolve(p,list,key,b,mine)
 if done==nil then
+if t.used_up then return nil end
 t:owe(p,key,b)
 p=t:lead(list)
 if not p then return nil end
@@ -1789,9 +1817,15 @@ return{res=res,p=p,seen=tried.seen,fresh=tried.fresh}
 end
 if not res and not t:retry(M.ask_id(key,b),p,cmd)then
 t.dead[p]=true
-t:owe(p,key,b)
+if not t.used_up or t:known_lost(p)then t:owe(p,key,b)end
 elseif not res and#list>1 then
 t.rctx:sleep(M.GRACE/1000)
+end
+end
+local function abandon(t,list,key,b,how)
+for i=1,t:known_lost(how.at)and 0 or#list do
+local x=list[i]
+if x~=how.at and not(how.placed and how.placed[x])then t:owe(x,key,b)end
 end
 end
 function Copies:decide(q,list,key,b,how)
@@ -1804,9 +1838,13 @@ end
 while true do
 if not tried then
 local p,did,unknown=ready(self,list,key,b,how,before)
-if not p then return did,unknown end
+if not p then
+if self.used_up and how.at and not did then abandon(self,list,key,b,how)end
+return did,unknown
+end
 tried=together(self,q,p,list,key,b,how)
 end
+how.at=tried.p
 local did=outcome(self,tried,list,key,b,how)
 if did then return did end
 before,tried=before or tried.seen,nil
@@ -1967,7 +2005,7 @@ return rest
 end
 end
 do
-local mono,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,mcp.WAIT_ANY,M.READ,M.STORE
+local mono,find,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,string.find,mcp.WAIT_ANY,M.READ,M.STORE
 local Copies=M.Copies
 local function took(res)return res:code()==mcp.MCMC_CODE_OK end
 local function ask_one(t,r,class,list,limit)
@@ -1977,6 +2015,13 @@ if class==STORE then
 if res:ok()then return M.answer(t,r,res)end
 elseif counts and res:hit()then return res end
 return nil,{list=list,used=1,counts=counts}
+end
+local function offer(t,q,list,n)
+local rctx,H,all=t.rctx,t.H,true
+for i=2,#list do rctx:enqueue(q,H[list[i]][n])end
+rctx:wait_cond(#list - 1,ANY)
+for i=2,#list do all=took(rctx:result(H[list[i]][n]))and all end
+return all
 end
 local function put(t,r,cmd,key,list,start,limit)
 if cmd==mcp.CMD_MS and r:has_flag("b")then return end
@@ -1989,21 +2034,38 @@ rctx:enqueue(q,ticket)
 rctx:wait_cond(2,ANY)
 local before,res=rctx:result(look),rctx:result(ticket)
 if took(res)and mono()<limit then old=M.id_of(before)end
-if old then
-local copy,all=make(" C".. old),true
-for i=2,#list do rctx:enqueue(copy,H[list[i]][1])end
-rctx:wait_cond(#list - 1,ANY)
-for i=2,#list do all=took(rctx:result(H[list[i]][1]))and all end
-if all then return form and M.done(t,r,nil,form)or M.answer(t,r,res)end
-end
+if old and offer(t,make(" C".. old),list,1)then return form and M.done(t,r,nil,form)or M.answer(t,r,res)end
 local tried={p=p,start=start,limit=limit,turns=turns,look=look,cmd=ticket}
 local how={id=id,sure=true,sent=sent,placed={},tried=tried}
-return nil,{list=list,used=2,spread=old,q=q,form=form,make=make,how=how}
+return nil,{list=list,used=2,uses=1,spread=old,q=q,form=form,make=make,how=how}
+end
+local function count(t,r,cmd,key,list,start,limit)
+local q,id,form,_,delta=M.translate(r,cmd,key)
+if not id then return end
+local rctx,H,p,sent=t.rctx,t.H,list[1],M.sends()
+local mine,other,turns,old,item=H[p],H[list[2]][1],t.servers[p].turns,nil,nil
+local look=M.ask_id(key,"")
+rctx:enqueue(look,mine[1])
+rctx:enqueue(q,mine[2])
+rctx:enqueue(M.stamp(key,"",id),mine[3])
+rctx:enqueue(look,mine[4])
+rctx:enqueue(M.ask_counter(key,""),other)
+rctx:wait_cond(5,ANY)
+local before,res,copy=rctx:result(mine[1]),rctx:result(mine[2]),rctx:result(other)
+if took(res)and mono()<limit then old=M.id_of(before)end
+if old and copy:hit()and M.id_of(copy)==old and not find(copy:line()," X",1,true)then
+item=M.counted(rctx:result(mine[3]),rctx:result(mine[4]),copy,id)
+end
+if item and offer(t,M.place_item(key,"",item," C".. old),list,2)then return M.answer(t,r,res,form)end
+local tried={p=p,start=start,limit=limit,turns=turns,look=mine[1],cmd=mine[2],fresh=item}
+local how={id=id,delta=delta,sent=sent,placed={},tried=tried}
+return nil,{list=list,used=4,uses=2,spread=item,q=q,form=form,how=how}
 end
 function M.usual(known)
 local V,orders=known.memory,known.orders
 return function(t,r,cmd,key,class)
-if class~=READ and class~=STORE or not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
+local counts=cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR
+if class~=READ and class~=STORE and not counts or not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
 local now=mono()
 if now>=V.early and(now>=V.valid or V.due~=V.valid)then
 V.due=V.valid
@@ -2012,18 +2074,21 @@ end
 local list=orders[V.ring.place](key)
 if list.unknown then return end
 local limit=V.valid+M.GRACE
-if class==STORE and#list>1 then return put(t,r,cmd,key,list,now,limit)end
+if class~=READ and#list>1 then return(counts and count or put)(t,r,cmd,key,list,now,limit)end
+if counts then return end
 return ask_one(t,r,class,list,limit)
 end
 end
 function Copies:take_over(begun)
-local H,list=self.H,begun.list
-local p,copies=list[1],begun.spread and#list or 1
-for i=1,copies do self.used[list[i]]=i==1 and begun.used or 1 end
+local H,list,n=self.H,begun.list,begun.uses
+local p=list[1]
+self.used[p]=begun.used
+for i=2,n and#list or 1 do self.used[list[i]]=n end
 if not self:hangs(H[p][begun.used],p)and begun.counts then self.asked=p end
-for i=2,copies do
+if n==2 then self:hangs(H[list[2]][1],list[2])end
+for i=2,begun.spread and#list or 1 do
 local x=list[i]
-if not self:hangs(H[x][1],x)and took(self.rctx:result(H[x][1]))then begun.how.placed[x]=true end
+if not self:hangs(H[x][n],x)and took(self.rctx:result(H[x][n]))then begun.how.placed[x]=true end
 end
 self.begun=begun.how and begun
 end
@@ -2090,8 +2155,8 @@ item=M.item(res)
 end
 if item then
 if item.id~=how.id then t:witness(item,did.p,list)end
-local number=how.delta and item.id==how.id and math.tointeger(tonumber(item.value))
-local before=number and string.format("%d",number - how.delta)
+local made=how.delta and did.res and math.tointeger(tonumber(M.value_of(did.res)))
+local before=made and made>=how.delta and string.format("%d",made - how.delta)or nil
 local function make(condition)return M.place_item(key,b,item,condition)end
 return t:spread(key,b,did.p,list,{id=item.id,old=old,make=make,number=before,placed=how.placed})
 end
@@ -2156,22 +2221,24 @@ if not several or settle(t,did,key,b,list,how,make)or not how.id then
 if did.done then return M.done(t,r,did.value,form,how.id)end
 return M.answer(t,r,did.res,form)
 end
-how.value=did.done and did.value or not did.done and string.match(did.res:raw_string()or"","\r\n(.*)\r\n$")or nil
+how.value=did.done and did.value or not did.done and M.value_of(did.res)or nil
 how.placed[did.p],how.sure=true,true
 t:doubt(how,key .. b)
 end
 end
 end
 local function update(t,r,cmd,key,list)
+local begun,class=t.begun,M.class(r,cmd)
+t.begun=nil
+if begun and M.same(list,begun.list)then
+return M.decided(t,r,cmd,key,list,begun.q,begun.how,begun.form,begun.make)
+elseif begun and class~=M.STORE then return M.unknown(t,r)end
 local q,id,form,make,delta=M.translate(r,cmd,key)
-return M.decided(t,r,cmd,key,list,q,{id=id,delta=delta,sure=M.class(r,cmd)==M.STORE},form,make)
+return M.decided(t,r,cmd,key,list,q,{id=id,delta=delta,sure=class==M.STORE},form,make)
 end
 local function store(t,r,cmd,key,list)
 if#list==1 then return store_alone(t,r,cmd,list)end
-local begun=t.begun
-t.begun=nil
-if not begun or not M.same(list,begun.list)then return update(t,r,cmd,key,list)end
-return M.decided(t,r,cmd,key,list,begun.q,begun.how,begun.form,begun.make)
+return update(t,r,cmd,key,list)
 end
 M.coherent={usual=M.usual,[M.READ]=read,[M.TOUCH]=touch,[M.STORE]=store,[M.REMOVE]=remove,[M.UPDATE]=update}
 end
@@ -2406,7 +2473,9 @@ M.count(made)
 local conf=made.conf
 local commands=conf.consistency=="fastest"and M.fastest or M.coherent
 local near=conf.mode=="failover"and M.failover(made.near or mcp.internal_handler,conf.local_cache.ttl)
-local route=M.copies(made.pools,commands,conf.mode,M.view(conf),near)
-mcp.attach(mcp.CMD_ANY_STORAGE,route)
+local view=M.view(conf)
+mcp.attach(mcp.CMD_ANY_STORAGE,M.copies(made.pools,commands,conf.mode,view,near,false))
+local reads=M.copies(made.pools,commands,conf.mode .." reads",view,near,true)
+for _,cmd in ipairs({mcp.CMD_GET,mcp.CMD_GETS,mcp.CMD_ME,mcp.CMD_MG})do mcp.attach(cmd,reads)end
 end
 end

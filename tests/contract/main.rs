@@ -23,6 +23,7 @@ mod gutter;
 mod gutter_under_clients;
 mod healthy;
 mod local_dead;
+mod lost_answer;
 mod mutants;
 mod no_copies;
 mod overloaded;

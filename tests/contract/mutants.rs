@@ -80,7 +80,7 @@ fn reading_a_copy_before_the_authority_is_caught() {
     let usual = ("enqueue_and_wait(r,t.H[list[1]][1])", "enqueue_and_wait(r,t.H[list[#list]][1])");
     let otherwise = (
         "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=t:lead(list)",
-        "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=list[#list]",
+        "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=t:lead(list) and list[#list]",
     );
     let text = &library::library().text;
     let last_first = broken(&mutant(usual.0, usual.1), otherwise.0, otherwise.1);

@@ -77,8 +77,8 @@ local function publish(t, key, b, did, list, old, how)
     end
     if item then -- its id may be another than ours: somebody wrote after us, or a number that gained a digit (1.6.45)
         if item.id ~= how.id then t:witness(item, did.p, list) end
-        local number = how.delta and item.id == how.id and math.tointeger(tonumber(item.value))
-        local before = number and string.format("%d", number - how.delta)
+        local made = how.delta and did.res and math.tointeger(tonumber(M.value_of(did.res)))
+        local before = made and made >= how.delta and string.format("%d", made - how.delta) or nil
         local function make(condition) return M.place_item(key, b, item, condition) end
         return t:spread(key, b, did.p, list, { id = item.id, old = old, make = make, number = before, placed = how.placed })
     end
@@ -153,7 +153,7 @@ function M.decided(t, r, cmd, key, list, q, how, form, make)
                 if did.done then return M.done(t, r, did.value, form, how.id) end
                 return M.answer(t, r, did.res, form)
             end
-            how.value = did.done and did.value or not did.done and string.match(did.res:raw_string() or "", "\r\n(.*)\r\n$") or nil
+            how.value = did.done and did.value or not did.done and M.value_of(did.res) or nil
             how.placed[did.p], how.sure = true, true
             t:doubt(how, key .. b)
         end
@@ -161,16 +161,18 @@ function M.decided(t, r, cmd, key, list, q, how, form, make)
 end
 
 local function update(t, r, cmd, key, list)
+    local begun, class = t.begun, M.class(r, cmd)
+    t.begun = nil
+    if begun and M.same(list, begun.list) then
+        return M.decided(t, r, cmd, key, list, begun.q, begun.how, begun.form, begun.make)
+    elseif begun and class ~= M.STORE then return M.unknown(t, r) end -- its ring is gone, and it must not run twice
     local q, id, form, make, delta = M.translate(r, cmd, key)
-    return M.decided(t, r, cmd, key, list, q, { id = id, delta = delta, sure = M.class(r, cmd) == M.STORE }, form, make)
+    return M.decided(t, r, cmd, key, list, q, { id = id, delta = delta, sure = class == M.STORE }, form, make)
 end
 
 local function store(t, r, cmd, key, list)
     if #list == 1 then return store_alone(t, r, cmd, list) end
-    local begun = t.begun
-    t.begun = nil
-    if not begun or not M.same(list, begun.list) then return update(t, r, cmd, key, list) end
-    return M.decided(t, r, cmd, key, list, begun.q, begun.how, begun.form, begun.make)
+    return update(t, r, cmd, key, list)
 end
 
 M.coherent = { usual = M.usual, [M.READ] = read, [M.TOUCH] = touch, [M.STORE] = store, [M.REMOVE] = remove, [M.UPDATE] = update }

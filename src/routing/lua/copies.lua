@@ -6,9 +6,11 @@
 -- once: wait_cond counts all that is on its way, and an answer that failed meanwhile can't be waited for any more. Who waits
 -- for less (fastest.lua, `spent`) can wait for nothing else in that request: what was left over ends any later wait at once.
 --
--- HANDLES: for each server and request. The most that storms of faults have used is 13; each is reset after every request, and
--- takes 0.7 kB for every request in flight.
-local HANDLES <const> = 16
+-- Each is reset after every request, whether it was used or not, and takes 0.7 kB of every request in flight, at every server that
+-- the proxy knows. The servers of Q (lease.lua) have more, because they are asked for the view too. What storms of faults have
+-- used, the view included: a read 6, others 16, but nearly all of them 8.
+local READS <const>, READS_OF_Q <const> = 5, 8 -- handles for each server of a request that reads
+local HANDLES <const>, HANDLES_OF_Q <const> = 12, 16 -- and of all others
 
 -- A CLIENT_ERROR in answer to anybody's request resets the connection that all requests of the worker share, and they
 -- fail at once. So a quick failure is tried again, a slow one (the server hangs) is not. Microseconds.
@@ -26,14 +28,18 @@ function M.answered(res) return res and (res:ok() or res:raw_string() ~= nil) en
 function M.hung(res) return res:elapsed() >= QUICK end
 local answered = M.answered
 
--- the next handle of server x, or nil if this request has asked x too often: then it does without x, or it would for ever try again
+-- the next handle of server x, or nil if this request has asked x too often. Then it ends as soon as it can (lead.lua): to do without x,
+-- which others go on to use, would be to decide at two servers.
 function Copies:ticket(x)
     local n = self.used[x] + 1
     local handle = self.H[x][n]
     if handle then self.used[x] = n
-    else self.dead[x], self.hurt = true, true end
+    else self.used_up, self.dead[x], self.hurt = true, true, true end
     return handle
 end
+
+-- can x be asked n times more?
+function Copies:room(x, n) return self.used[x] + n <= #self.H[x] end
 
 function Copies:queue(q, ticket)
     self.queued, self.last = self.queued + 1, ticket
@@ -85,7 +91,7 @@ function Copies:retry(q, x, ticket)
         n = n + 1
         self.tries[x] = n
         ticket = self:send(q, x)
-        if not ticket then break end
+        if not ticket then return nil end
         self:wait()
         res = self.rctx:result(ticket)
         if answered(res) then return res end
@@ -164,13 +170,14 @@ function Copies:begin()
     self.spent, self.said, self.asked, self.begun = false, false, nil, nil
     for x = 1, #used do used[x] = 0 end
     if self.line then self:step_out() end -- its client left while it waited
-    if self.hurt then self.dead, self.tries, self.hurt, self.missed, self.doubtful = {}, {}, nil, nil, nil end
+    if self.hurt then self.dead, self.tries, self.hurt, self.missed, self.doubtful, self.used_up = {}, {}, nil, nil, nil, nil end
 end
 
 -- does a request at the servers of its key
 function Copies:route(r, cmd, key, class)
     self:enter(key)
     local res = self:serve(r, cmd, key, class, self.commands[class])
+    if self.used_up and self.missed and not M.reads(cmd) then res = M.unknown(self, r) end -- the mark may not be in force
     self:leave(class ~= READ)
     return res
 end
@@ -188,17 +195,21 @@ local function answer(t, r, usual)
     return t:route(r, cmd, key, class)
 end
 
--- one route over `pools`, numbered as order.lua does. commands: class -> function(t, r, cmd, key, list), t as above.
--- view: of lease.lua; front: of failover.lua, or nil. Called once a reload.
-function M.copies(pools, commands, name, view, front)
+-- one route over `pools`, numbered as order.lua does, for commands that only read, or for all. commands: class ->
+-- function(t, r, cmd, key, list), t as above. view: of lease.lua; front: of failover.lua, or nil. Called once a reload.
+function M.copies(pools, commands, name, view, front, reads)
     local fgen = mcp.funcgen_new()
     local fixed = { H = {}, replies = M.replies(), commands = commands, near = front and front.open(fgen) }
     for method, body in pairs(Copies) do fixed[method] = body end
-    for x, pool in ipairs(pools) do
-        fixed.H[x] = {}
-        for n = 1, HANDLES do fixed.H[x][n] = fgen:new_handle(pool) end
-    end
     for field, value in pairs(view) do fixed[field] = value end
+    for x, pool in ipairs(pools) do
+        local count = reads and READS or HANDLES
+        for _, y in ipairs(fixed.q) do
+            if x == y then count = reads and READS_OF_Q or HANDLES_OF_Q end
+        end
+        fixed.H[x] = {}
+        for n = 1, count do fixed.H[x][n] = fgen:new_handle(pool) end
+    end
     local shared, usual, act = { __index = fixed }, commands.usual and commands.usual(fixed), front and front.answer or answer
     fgen:ready({ n = name, u = 1, f = function(rctx)
         local t = context(rctx, shared)

@@ -31,6 +31,12 @@ function M.id_of(res)
     return last and match(line, "^%d+", last + 1) or match(" " .. line, " c(%d+)")
 end
 
+-- the same where the server may not have answered: nil if so, false for a miss
+function M.id_at(res) return res and res:ok() and (M.id_of(res) or false) end
+
+-- the value in an answer to a meta command, or nil
+function M.value_of(res) return match(res:raw_string() or "", "\r\n(.*)\r\n$") end
+
 -- the answer to ask_item -> { value = with its \r\n, size, flags, ttl, id }, all strings; nil for a miss, an error, and
 -- what must not be copied: a stale or fetched-by-one item (W X Z) and one in its last second (T0 would mean for ever).
 -- raw_string is whole for every size; mcp.request(line, res) would stop at the first network read.

@@ -46,10 +46,10 @@ local function authority(self, list)
     end
     while true do
         local now = mono()
-        if now >= V.valid then
-            self:renew()
-            now = mono()
-        end
+        if now >= V.valid then self:renew() end
+        self:post_again()
+        if self.used_up then return nil end
+        now = mono()
         local p = leader(self.servers, list, dead)
         self.limit, self.turns = V.valid + M.GRACE, p and self.servers[p].turns
         if V.calm or not p then return p end
@@ -63,11 +63,11 @@ local function authority(self, list)
     end
 end
 
--- the authority of the key whose servers are `list`, or nil if this request has tried them all, or if these are no longer the
--- key's servers (ring.lua). Waits while it is open; a request whose answer was lost (`doubtful`) less than others.
+-- the authority of the key whose servers are `list`, or nil if this request has tried them all, or one too often, or if these are no
+-- longer the key's servers (ring.lua). Waits while it is open; a request whose answer was lost (`doubtful`) less than others.
 function Copies:lead(list)
     local p
-    repeat p = not self:has_left() and authority(self, list) until not (self.line and self:must_wait())
+    repeat p = not self.used_up and not self:has_left() and authority(self, list) until not (self.line and self:must_wait())
     return p and not self:has_left() and p or nil
 end
 
@@ -76,7 +76,7 @@ end
 function Copies:counts(p, list)
     local turns = self.turns
     if not self.V or mono() < self.limit then return true end
-    return authority(self, list) == p and self.turns == turns
+    return not self.used_up and authority(self, list) == p and self.turns == turns
 end
 
 -- the last change is in force: is there anything left to look at for each request?

@@ -15,14 +15,14 @@ local Copies = M.Copies
 
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again;
--- calm: all servers are trusted and no change is pending; losses: when the last server was lost, ms since 1970, never
+-- calm: all servers are trusted and no change is pending; unposted: marks, by server, that may not stand on all of Q yet; losses: when the last server was lost, ms since 1970, never
 -- the same twice; tell: when to say what this proxy
 -- knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua; lines, waiting, swept: see line.lua.
 local function memory()
     if not state.view then
         state.view = { valid = 0, early = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
             me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
-            reads = 0, every = 1, gap = 0, later = {}, tends = 0, lines = {}, waiting = 0, swept = 0 }
+            reads = 0, every = 1, gap = 0, later = {}, tends = 0, lines = {}, waiting = 0, swept = 0, unposted = {} }
         state.view.name = os.getenv("MEMCACHED_PROXY_ID") or state.view.me
     end
     return state.view
@@ -239,6 +239,7 @@ function Copies:renew()
     V.reading, V.asked = V.reading + 1, start
     local seen, answers = self:read_view()
     V.reading = math.max(V.reading - 1, 0)
+    if self.used_up then return end -- it may not have asked all of them, which says nothing of those that it did not ask
     local complete = answers == #self.q
     local marks, rank, stale, emptied, fresh = joined(V, self.q, seen, complete)
     if self.keep then self:keep(marks) end -- gutter.lua
@@ -306,6 +307,7 @@ function Copies:leave(wrote)
     if self.line then self:step_out() end
     if wrote and self.missed then self:in_force() end
     local now = self.now -- of its beginning, which is near enough
+    if self.used_up then return end
     if now >= V.early and not self.spent and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
     if V.tends > 0 then self:tend() end
 end

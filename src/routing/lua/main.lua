@@ -35,6 +35,8 @@ function mcp_config_routes(made)
     local conf = made.conf
     local commands = conf.consistency == "fastest" and M.fastest or M.coherent
     local near = conf.mode == "failover" and M.failover(made.near or mcp.internal_handler, conf.local_cache.ttl)
-    local route = M.copies(made.pools, commands, conf.mode, M.view(conf), near)
-    mcp.attach(mcp.CMD_ANY_STORAGE, route)
+    local view = M.view(conf)
+    mcp.attach(mcp.CMD_ANY_STORAGE, M.copies(made.pools, commands, conf.mode, view, near, false))
+    local reads = M.copies(made.pools, commands, conf.mode .. " reads", view, near, true)
+    for _, cmd in ipairs({ mcp.CMD_GET, mcp.CMD_GETS, mcp.CMD_ME, mcp.CMD_MG }) do mcp.attach(cmd, reads) end
 end

@@ -38,14 +38,26 @@ local function backed(t, x) return copied(t) and x <= (t.regulars or x) end
 -- can anybody have a newer item than x has? Not while a key is on one server only.
 function Copies:has_copies() return copied(self) end
 
--- marks x, and has every request from now on wait until everybody knows
-local function distrust(t, x, bad, marks)
+-- marks x, and has every request from now on wait until everybody knows. again: `unposted`
+local function distrust(t, x, bad, marks, again)
     local rec = t.servers[x]
     local worse = bad > rec.bad
     if worse then t:change(rec, bad) end
     post(t, x, marks)
+    if t.used_up then t.V.unposted[x] = marks end -- the next request has to do it
     rec.force = mono() + FORCE -- the lease counts from when the mark stands
-    if worse then rec.till = math.max(rec.till, rec.force) end
+    if worse or again then rec.till = math.max(rec.till, rec.force) end
+end
+
+-- posts what requests could not that had used up their handles
+function Copies:post_again()
+    local unposted = self.V.unposted
+    local x, marks = next(unposted)
+    while x and not self.used_up do
+        unposted[x] = nil
+        distrust(self, x, self.servers[x].bad, marks, true)
+        x, marks = next(unposted)
+    end
 end
 
 -- x did not answer. From now on this proxy owns a mark; others stop trusting x within a lease.
@@ -124,10 +136,11 @@ end
 -- waits until the marks of all servers that this request missed are in force
 function Copies:in_force()
     for rec in pairs(self.missed or {}) do
-        local left = rec.force - mono()
-        while left > 0 do
+        while not self.used_up do
+            self:post_again()
+            local left = rec.force - mono()
+            if left <= 0 then break end
             self.rctx:sleep(left / 1000)
-            left = rec.force - mono()
         end
     end
 end

@@ -17,6 +17,7 @@ M.SELDOM = 31 -- one read hit of so many looks at the other copies while they ar
 
 -- puts `item` on server x in place of version `there` (nil: of nothing), if source still has it afterwards
 local function put(t, key, b, item, source, x, there)
+    if not (t:room(source, 1) and t:room(x, 2)) then return false end -- what it puts it must be able to take back
     local done = t:try(M.place_item(key, b, item, there and " C" .. there or " ME"), x)
     local now = t:try(M.ask_id(key, b), source)
     if now and M.id_of(now) == item.id then return done and done:ok() and done:code() == mcp.MCMC_CODE_OK end

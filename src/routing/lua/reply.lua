@@ -33,7 +33,7 @@ end
 
 -- no server of the key answers
 function M.unreachable(t, r, cmd)
-    if t.alone then -- it has a stand-in, which was not asked yet (gutter.lua)
+    if t.alone and not t.used_up then -- it has a stand-in, which was not asked yet (gutter.lua)
         t.left = true
         return t.out
     end

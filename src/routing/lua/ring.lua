@@ -160,7 +160,7 @@ function Copies:serve(r, cmd, key, class, act)
         elseif self.old then res = self:moving(r, cmd, key, list, class, act)
         elseif self.stand_ins then res = self:relieved(r, cmd, key, list, class, act) -- gutter.lua
         else res = act(self, r, cmd, key, list) end
-        if not self.left then return res end
+        if not self.left or self.used_up then return res end
     end
     return M.unreachable(self, r, cmd)
 end

@@ -1,7 +1,7 @@
--- The short way: a read, or a set of an item that exists, while the view is fresh, nobody is marked, no ring is changing, and
+-- The short way: a read, a set of an item that exists, or an incr of a number, while the view is fresh, nobody is marked, no ring is changing, and
 -- there is nothing to do beside it. That is most of what is asked, so it makes as few tables as it can. What it can't end goes
 -- the long way (coherent.lua), which goes on with what was sent, and does not send it again. Worker VM.
-local mono, ANY, READ <const>, STORE <const> = mcp.time_mono_millis, mcp.WAIT_ANY, M.READ, M.STORE
+local mono, find, ANY, READ <const>, STORE <const> = mcp.time_mono_millis, string.find, mcp.WAIT_ANY, M.READ, M.STORE
 local Copies = M.Copies
 
 local function took(res) return res:code() == mcp.MCMC_CODE_OK end -- one that failed has a code of its own
@@ -16,6 +16,15 @@ local function ask_one(t, r, class, list, limit)
     return nil, { list = list, used = 1, counts = counts }
 end
 
+-- sends a new version to the copies, each by its handle n -> have all taken it?
+local function offer(t, q, list, n)
+    local rctx, H, all = t.rctx, t.H, true
+    for i = 2, #list do rctx:enqueue(q, H[list[i]][n]) end
+    rctx:wait_cond(#list - 1, ANY)
+    for i = 2, #list do all = took(rctx:result(H[list[i]][n])) and all end
+    return all
+end
+
 -- a set where keys have copies -> as `usual`
 local function put(t, r, cmd, key, list, start, limit)
     if cmd == mcp.CMD_MS and r:has_flag("b") then return end -- a look at such a key may take a client's token
@@ -28,25 +37,44 @@ local function put(t, r, cmd, key, list, start, limit)
     rctx:wait_cond(2, ANY)
     local before, res = rctx:result(look), rctx:result(ticket)
     if took(res) and mono() < limit then old = M.id_of(before) end
-    if old then
-        local copy, all = make(" C" .. old), true
-        for i = 2, #list do rctx:enqueue(copy, H[list[i]][1]) end
-        rctx:wait_cond(#list - 1, ANY)
-        for i = 2, #list do all = took(rctx:result(H[list[i]][1])) and all end
-        if all then return form and M.done(t, r, nil, form) or M.answer(t, r, res) end
-    end
+    if old and offer(t, make(" C" .. old), list, 1) then return form and M.done(t, r, nil, form) or M.answer(t, r, res) end
     local tried = { p = p, start = start, limit = limit, turns = turns, look = look, cmd = ticket }
     local how = { id = id, sure = true, sent = sent, placed = {}, tried = tried }
-    return nil, { list = list, used = 2, spread = old, q = q, form = form, make = make, how = how }
+    return nil, { list = list, used = 2, uses = 1, spread = old, q = q, form = form, make = make, how = how }
+end
+
+-- incr or decr where keys have copies -> as `usual`. What a copy needs beside the number is asked of the second server.
+local function count(t, r, cmd, key, list, start, limit)
+    local q, id, form, _, delta = M.translate(r, cmd, key)
+    if not id then return end
+    local rctx, H, p, sent = t.rctx, t.H, list[1], M.sends()
+    local mine, other, turns, old, item = H[p], H[list[2]][1], t.servers[p].turns, nil, nil
+    local look = M.ask_id(key, "")
+    rctx:enqueue(look, mine[1])
+    rctx:enqueue(q, mine[2])
+    rctx:enqueue(M.stamp(key, "", id), mine[3])
+    rctx:enqueue(look, mine[4])
+    rctx:enqueue(M.ask_counter(key, ""), other)
+    rctx:wait_cond(5, ANY)
+    local before, res, copy = rctx:result(mine[1]), rctx:result(mine[2]), rctx:result(other)
+    if took(res) and mono() < limit then old = M.id_of(before) end
+    if old and copy:hit() and M.id_of(copy) == old and not find(copy:line(), " X", 1, true) then
+        item = M.counted(rctx:result(mine[3]), rctx:result(mine[4]), copy, id)
+    end
+    if item and offer(t, M.place_item(key, "", item, " C" .. old), list, 2) then return M.answer(t, r, res, form) end
+    local tried = { p = p, start = start, limit = limit, turns = turns, look = mine[1], cmd = mine[2], fresh = item }
+    local how = { id = id, delta = delta, sent = sent, placed = {}, tried = tried }
+    return nil, { list = list, used = 4, uses = 2, spread = item, q = q, form = form, how = how }
 end
 
 -- known: of M.view -> function(t, r, cmd, key, class) -> the answer; else nil, and what was sent, if anything: list = of the key's
--- servers, used = handles of the first, the last of them for the command, counts = its answer is good for the long way;
--- for a set with copies also how, q, form, make (as M.decided), spread = whether copies were sent it.
+-- servers, used = handles of the first, counts = its answer is good for the long way; for a write with copies also how, q, form,
+-- make (as M.decided), uses = handles of a copy, spread = whether the last of them was for the new version.
 function M.usual(known)
     local V, orders = known.memory, known.orders
     return function(t, r, cmd, key, class)
-        if class ~= READ and class ~= STORE or not (V.calm and V.steady) or V.tends > 0 or V.kept or V.waiting > 0 then return end
+        local counts = cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR
+        if class ~= READ and class ~= STORE and not counts or not (V.calm and V.steady) or V.tends > 0 or V.kept or V.waiting > 0 then return end
         local now = mono()
         if now >= V.early and (now >= V.valid or V.due ~= V.valid) then
             V.due = V.valid -- this one reads the view when it is done, the others need not
@@ -55,20 +83,23 @@ function M.usual(known)
         local list = orders[V.ring.place](key)
         if list.unknown then return end
         local limit = V.valid + M.GRACE
-        if class == STORE and #list > 1 then return put(t, r, cmd, key, list, now, limit) end
+        if class ~= READ and #list > 1 then return (counts and count or put)(t, r, cmd, key, list, now, limit) end
+        if counts then return end
         return ask_one(t, r, class, list, limit)
     end
 end
 
 -- goes on with what the short way has begun: who hangs need not be waited for again
 function Copies:take_over(begun)
-    local H, list = self.H, begun.list
-    local p, copies = list[1], begun.spread and #list or 1
-    for i = 1, copies do self.used[list[i]] = i == 1 and begun.used or 1 end -- all of them before anything is sent
+    local H, list, n = self.H, begun.list, begun.uses
+    local p = list[1]
+    self.used[p] = begun.used
+    for i = 2, n and #list or 1 do self.used[list[i]] = n end -- all of them before anything is sent
     if not self:hangs(H[p][begun.used], p) and begun.counts then self.asked = p end
-    for i = 2, copies do
+    if n == 2 then self:hangs(H[list[2]][1], list[2]) end
+    for i = 2, begun.spread and #list or 1 do
         local x = list[i]
-        if not self:hangs(H[x][1], x) and took(self.rctx:result(H[x][1])) then begun.how.placed[x] = true end
+        if not self:hangs(H[x][n], x) and took(self.rctx:result(H[x][n])) then begun.how.placed[x] = true end
     end
     self.begun = begun.how and begun
 end

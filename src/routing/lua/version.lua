@@ -4,85 +4,10 @@
 -- its answer finds out that it was done. Does not know commands (coherent.lua).
 local Copies = M.Copies
 local match, format = string.match, string.format
-local mono = mcp.time_mono_millis
+local mono, id_at = mcp.time_mono_millis, M.id_at
 
-local ROUNDS <const> = 5 -- a copy that others write at the same time is tried so often, then taken away
+local ROUNDS <const> = 3 -- a copy that others write at the same time is tried so often, then taken away; each takes two handles
 local LIFE <const> = 3 -- seconds that a note stays: longer than an answer can be waited for
-local DOUBTS <const>, CHAIN <const> = 256, 3 -- lost answers that are remembered, and looked for at once
-
--- Writes whose answers were lost: { name = key, id, sent = in which order, delta, placed = servers that took the version from
--- us, value = what it made, if known }. void: known not to have been done.
-local doubts, sent = {}, 0
-
--- a write is about to be sent -> which of them it is
-function M.sends()
-    sent = sent + 1
-    return sent
-end
-
-local function id_at(res) return res and res:ok() and (M.id_of(res) or false) end
-
--- how has lost its answer, or the authority before the copies had the outcome: it is in doubt whether it is done
-function Copies:doubt(how, name)
-    self.doubtful, self.hurt = true, true
-    how.doubt = { name = name, id = how.id, sent = how.sent, delta = how.delta, sure = how.sure, placed = how.placed or {}, value = how.value }
-    if how.id then
-        if #doubts >= DOUBTS then table.remove(doubts, 1) end
-        doubts[#doubts + 1] = how.doubt
-    end
-end
-
--- the doubtful writes of a key, from `mine` on as they were sent: one server did them in that order, or none after the first it did not do
-local function chain(mine)
-    local list = { mine }
-    for _, other in ipairs(doubts) do
-        if other.name == mine.name and other.sent > mine.sent and not other.void and #list < CHAIN then
-            list[#list + 1] = other
-        end
-    end
-    table.sort(list, function(a, b) return a.sent < b.sent end)
-    return list
-end
-
--- what `mine` made, if `value` is what the j-th of the chain made; nil where that can't be told
-local function back(list, j, value)
-    for i = j, 2, -1 do
-        local number = math.tointeger(tonumber(value))
-        value = number and list[i].delta and format("%d", number - list[i].delta) or nil
-    end
-    return value
-end
-
--- Was it done, though the answer was lost? Its version is what p has, or took from us, or has been passed by another write; or
--- a later one of this proxy was done. -> was it (nil if p no longer answers), its value (nil where another write has passed it and did
--- not know), is it what p has, and was only a later one found? Ours ran before that, but may have been refused.
-local function resolve(t, p, list, key, b, mine)
-    local later, tickets, asked = chain(mine), {}, {}
-    local q = M.request("mg " .. key .. b .. " v c u")
-    local look = t:send(q, p)
-    for j, other in ipairs(later) do
-        tickets[j], asked[j] = {}, M.request("mg " .. M.PASSED .. other.id .. " v")
-        for _, x in ipairs(list) do
-            if #list > 1 and not t.dead[x] then tickets[j][x] = t:send(asked[j], x) end
-        end
-    end
-    t:wait()
-    local now = look and (t:got(look) or t:retry(q, p, look))
-    if not now then return nil end
-    local id, value = id_at(now), match(now:raw_string() or "", "\r\n(.*)\r\n$")
-    for j, other in ipairs(later) do
-        if id == other.id then return true, mine.value or back(later, j, value), j == 1, j > 1 end
-        if other.placed[p] then return true, mine.value, false, j > 1 end
-        for _, x in ipairs(list) do
-            local ticket = tickets[j][x]
-            local note = ticket and (t:got(ticket) or t:retry(asked[j], x, ticket))
-            if note and note:ok() and note:hit() then
-                return true, mine.value or back(later, j, match(note:raw_string() or "", "\r\n(%d+)\r\n$")), false, j > 1
-            end
-        end
-    end
-    return false
-end
 
 -- a copy of the version that authority p had; there is none where p's was stale, because stale items are not copied
 local function copy_of(seen, p)
@@ -140,8 +65,9 @@ local function ready(t, list, key, b, how, before)
     if not p then return nil end
     local mine = how.doubt
     while mine and mine.id and done == nil do
-        done, value, last, later = resolve(t, p, list, key, b, mine)
+        done, value, last, later = t:resolve(p, list, key, b, mine)
         if done == nil then
+            if t.used_up then return nil end
             t:owe(p, key, b)
             p = t:lead(list)
             if not p then return nil end
@@ -181,9 +107,18 @@ local function outcome(t, tried, list, key, b, how)
     end
     if not res and not t:retry(M.ask_id(key, b), p, cmd) then
         t.dead[p] = true
-        t:owe(p, key, b) -- it may have run there, or run yet
+        if not t.used_up or t:known_lost(p) then t:owe(p, key, b) end -- it may have run there, or run yet
     elseif not res and #list > 1 then
         t.rctx:sleep(M.GRACE / 1000) -- who wrote upon it may be about to note that
+    end
+end
+
+-- the request has used up its handles. The authority that it sent the command to last may have done it: if that is not lost, the
+-- others are owed it.
+local function abandon(t, list, key, b, how)
+    for i = 1, t:known_lost(how.at) and 0 or #list do
+        local x = list[i]
+        if x ~= how.at and not (how.placed and how.placed[x]) then t:owe(x, key, b) end
     end
 end
 
@@ -204,9 +139,13 @@ function Copies:decide(q, list, key, b, how)
     while true do
         if not tried then
             local p, did, unknown = ready(self, list, key, b, how, before)
-            if not p then return did, unknown end
+            if not p then
+                if self.used_up and how.at and not did then abandon(self, list, key, b, how) end
+                return did, unknown
+            end
             tried = together(self, q, p, list, key, b, how)
         end
+        how.at = tried.p
         local did = outcome(self, tried, list, key, b, how)
         if did then return did end
         before, tried = before or tried.seen, nil

@@ -109,11 +109,11 @@ function make_proxy(world, number, library, conf)
         end
     end
     function env.tostring(value) return type(value) == "table" and "table " .. number or tostring(value) end
-    local route
+    local routes = {} -- by command; the one of CMD_ANY_STORAGE for the others
     local mcp = { request = request, WAIT_ANY = 1, WAIT_GOOD = 2, RES_GOOD = 1, CMD_ANY_STORAGE = 0, internal_handler = {},
         time_mono_millis = function() return math.floor(world.now) + 5000000 end,
         time_real_millis = function() return 1790000000000 + math.floor(world.now) + world.skew(number) end,
-        attach = function(_, fgen) route = fgen end }
+        attach = function(cmd, fgen) routes[cmd] = fgen end }
     for name, code in pairs(CODE) do mcp["MCMC_CODE_" .. name] = code end
     for name, code in pairs(CMD) do mcp["CMD_" .. name:upper()] = code end
     function mcp.res_mutator_new(what)
@@ -126,7 +126,7 @@ function make_proxy(world, number, library, conf)
         end
     end
     function mcp.funcgen_new()
-        local fgen = {}
+        local fgen = { free = {} }
         function fgen:new_handle(pool) return { pool = pool } end
         function fgen:ready(what) self.f = what.f end
         return fgen
@@ -140,8 +140,10 @@ function make_proxy(world, number, library, conf)
         pools[n] = n
     end
     env.mcp_config_routes({ conf = conf, pools = pools })
-    local free = {}
     return function(line, value, done, connection)
+        local r = request(line, value)
+        local route = routes[r:command()] or routes[mcp.CMD_ANY_STORAGE]
+        local free = route.free
         local ctx = table.remove(free)
         if not ctx then
             ctx = setmetatable({ world = world, proxy = number }, Context)
@@ -149,7 +151,6 @@ function make_proxy(world, number, library, conf)
             ctx.f = route.f(ctx)
         end
         ctx.results, ctx.queue, ctx.arrived, ctx.wanted, ctx.connection = {}, {}, 0, nil, connection
-        local r = request(line, value)
         ctx.co = coroutine.create(function()
             local res = ctx.f(r)
             done(type(res) == "table" and (res.text or "SERVER_ERROR backend failure\r\n") or res)
