@@ -1,6 +1,6 @@
 //! `cargo bench --bench routing`: what a proxy costs, in every mode, beside memcached's own routes and one memcached alone.
 //! Owns the workloads, the ratios and the goals that they are held to; ends with an error only when something broke.
-//! `-- --quick` measures a tenth of it.
+//! `-- --quick` measures a tenth of it, `-- -o json` prints one object of all tables.
 //!
 //! Client, proxy and servers share the machine, so only ratios mean anything, and only those of one run: each workload
 //! goes to all subjects in turn, several times, and a ratio is the median over these rounds.
@@ -18,6 +18,7 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::Value;
 use subjects::{ALL, Name, Subjects, place};
 use testbed::load::{self, Command, Outcome, Shape};
 use testbed::report::{Cell, Style, Table};
@@ -35,8 +36,23 @@ const USUAL: Shape = Shape { connections: 16, depth: DEEP, size: 100, writes: 10
 const ALONE: Shape = Shape { connections: 1, depth: 1, ..USUAL };
 
 fn main() -> Result<()> {
-    let quick = env::args().any(|argument| argument == "--quick");
-    let style = Style::of_stdout();
+    let arguments: Vec<String> = env::args().collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let json = arguments.windows(2).any(|pair| pair == ["-o", "json"]);
+    let tables = measure(quick)?;
+    if json {
+        let named = tables.iter().map(|(name, table)| ((*name).to_owned(), table.objects()));
+        println!("{:#}", Value::Object(named.collect()));
+    } else {
+        let style = Style::of_stdout();
+        let text = tables.iter().map(|(_, table)| table.render(style));
+        print!("{}", text.collect::<Vec<_>>().join("\n"));
+    }
+    Ok(())
+}
+
+/// Everything, by the name that a script knows it by.
+fn measure(quick: bool) -> Result<Vec<(&'static str, Table)>> {
     let memory = memory::measure()?;
     let scale = scale::measure()?;
     let subjects = Subjects::start()?;
@@ -49,12 +65,16 @@ fn main() -> Result<()> {
         rates.row(measured.rates(shape));
         cost.row(measured.costs(shape));
     }
-    println!("{}\n{}", rates.render(style), cost.render(style));
     let times = Times::of(&subjects)?;
-    println!("{}", times.table().render(style));
-    println!("{}", scale.render(style));
-    println!("{}", goals(&subjects, &times, memory, &scale)?.render(style));
-    Ok(())
+    let goals = goals(&subjects, &times, memory, &scale)?;
+    Ok(vec![
+        ("rates", rates),
+        ("processor", cost),
+        ("times", times.table()),
+        ("view", scale.table()),
+        ("memory", memory.table(&scale)),
+        ("goals", goals),
+    ])
 }
 
 fn every_workload() -> Vec<Shape> {

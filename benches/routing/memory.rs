@@ -8,10 +8,12 @@ use memcached_injector::routing::library;
 use testbed::load::{self, Shape};
 use testbed::parts::memcached::Server;
 use testbed::parts::proxy::Proxy;
+use testbed::report::Table;
 use testbed::usage;
 
 use crate::USUAL;
 use crate::layout::Layout;
+use crate::scale::Cost;
 
 /// Megabytes.
 #[derive(Debug, Clone, Copy)]
@@ -20,19 +22,45 @@ pub(crate) struct Memory {
     pub(crate) idle: f64,
     /// At the end of a second of load; memcached keeps what a request has used for the next one.
     pub(crate) busy: f64,
+    /// The same before 30 servers: every request in flight takes some at every server.
+    before_thirty: f64,
 }
 
-/// Measures a proxy of its own.
+/// Measures proxies of its own.
 pub(crate) fn measure() -> Result<Memory> {
-    let servers = (0..3).map(|_| Server::start_with(&["-t", "1"])).collect::<Result<Vec<_>>>()?;
+    let (idle, busy) = before(3)?;
+    let (_, before_thirty) = before(30)?;
+    Ok(Memory { idle, busy, before_thirty })
+}
+
+impl Memory {
+    pub(crate) fn table(&self, scale: &Cost) -> Table {
+        let mut table = Table::new(&["resident memory", "MB"]);
+        let rows = [
+            ("a proxy, idle", self.idle),
+            ("a proxy with 1,024 requests in flight", self.busy),
+            ("the same before 30 servers", self.before_thirty),
+            ("a server, for 1,000 connections", scale.connection() * 1000.0 / 1024.0),
+        ];
+        for (what, megabytes) in rows {
+            table.row(vec![what.into(), format!("{megabytes:.1}").into()]);
+        }
+        table
+    }
+}
+
+/// A proxy before so many servers: idle, and busy.
+fn before(count: usize) -> Result<(f64, f64)> {
+    let servers = (0..count).map(|_| Server::start_with(&["-t", "1", "-m", "64"])).collect::<Result<Vec<_>>>()?;
     let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
-    let proxy = Proxy::start(&library::library().text, &Layout::coherent().config(&addresses, None))?;
+    let layout = Layout { servers: count, counting: count, ..Layout::coherent() };
+    let proxy = Proxy::start(&library::library().text, &layout.config(&addresses, None))?;
     proxy.client().get("first")?;
     let idle = megabytes(&proxy)?;
     let shape = Shape { connections: 128, depth: 8, writes: 50, ..USUAL };
     load::fill(proxy.address(), "memory", &shape)?;
     load::run(proxy.address(), "memory", &shape, Duration::from_secs(1))?;
-    Ok(Memory { idle, busy: megabytes(&proxy)? })
+    Ok((idle, megabytes(&proxy)?))
 }
 
 #[allow(clippy::cast_precision_loss)] // far below 2^52

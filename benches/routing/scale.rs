@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use testbed::parts::memcached::Server;
-use testbed::report::{Style, Table};
+use testbed::report::Table;
 use testbed::usage;
 
 /// Proxies that ask, each over a connection of its own.
@@ -26,7 +26,6 @@ pub(crate) struct Cost {
     /// Processor time of a reading that travels alone, and of one that travels with another request.
     alone: Duration,
     together: Duration,
-    /// Resident memory of a connection, in kB.
     connection: f64,
 }
 
@@ -52,7 +51,12 @@ impl Cost {
         cores(self.alone)
     }
 
-    pub(crate) fn render(&self, style: Style) -> String {
+    /// Resident memory of a connection at a server, in kB.
+    pub(crate) fn connection(&self) -> f64 {
+        self.connection
+    }
+
+    pub(crate) fn table(&self) -> Table {
         let head = format!("{PROXIES} proxies, {READINGS:.1} readings of the view a second each");
         let mut table = Table::new(&[&head, "us/reading", "% of a core"]);
         for (what, cost) in [("alone on its way", self.alone), ("in one packet with another request", self.together)] {
@@ -60,7 +64,7 @@ impl Cost {
             let time = format!("{:.1}", cost.as_secs_f64() * 1e6);
             table.row(vec![what.into(), time.into(), format!("{core:.1}").into()]);
         }
-        format!("{}memory of a connection: {:.1} kB\n", table.render(style), self.connection)
+        table
     }
 }
 

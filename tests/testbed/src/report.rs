@@ -5,6 +5,8 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
+use serde_json::{Map, Value};
+
 /// What the place where output goes can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
@@ -126,6 +128,15 @@ impl Table {
         text
     }
 
+    /// The rows for a script: each an object of its cells by heading, numbers as numbers.
+    pub fn objects(&self) -> Value {
+        let value = |text: &str| text.parse::<serde_json::Number>().map_or_else(|_| text.into(), Value::Number);
+        let object = |row: &Vec<Cell>| -> Map<String, Value> {
+            self.head.iter().cloned().zip(row.iter().map(|cell| value(&cell.text))).collect()
+        };
+        self.rows.iter().map(object).collect()
+    }
+
     fn width(&self, column: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count());
         cells.chain([self.head[column].chars().count()]).max().unwrap_or(0)
@@ -150,11 +161,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned_with_and_without_colour() {
+    fn columns_are_aligned_with_and_without_colour_and_objects_have_their_names() {
         let mut table = Table::new(&["phase", "keys"]);
         table.row(vec!["write".into(), 1_000.into()]);
         table.row(vec!["read back".into(), Cell::new("7", Ink::Bad)]);
         assert_eq!(table.render(Style::PLAIN), "phase      keys\n---------  ----\nwrite      1000\nread back     7\n");
+        let objects = r#"[{"phase":"write","keys":1000},{"phase":"read back","keys":7}]"#;
+        assert_eq!(table.objects().to_string(), objects);
         let coloured = table.render(Style { colour: true, unicode: false });
         assert!(coloured.contains("read back     \u{1b}[31m7\u{1b}[0m\n"), "{coloured:?}");
     }
