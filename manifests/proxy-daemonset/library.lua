@@ -521,8 +521,9 @@ return"HD".. flags .."\r\n"
 end
 end
 do
-local READS<const>,READS_OF_Q<const> =5,8
-local HANDLES<const>,HANDLES_OF_Q<const> =12,16
+local HANDLES<const> =16
+local READS<const>,READS_OF_Q<const> =8,12
+M.MANY=6
 local QUICK<const> =M.TIMEOUT*800000
 local TRIES<const> =3
 local ANY,READ<const> =mcp.WAIT_ANY,M.READ
@@ -668,10 +669,11 @@ local fgen=mcp.funcgen_new()
 local fixed={H={},replies=M.replies(),commands=commands,near=front and front.open(fgen)}
 for method,body in pairs(Copies)do fixed[method]=body end
 for field,value in pairs(view)do fixed[field]=value end
+fixed.few=reads
 for x,pool in ipairs(pools)do
 local count=reads and READS or HANDLES
-for _,y in ipairs(fixed.q)do
-if x==y then count=reads and READS_OF_Q or HANDLES_OF_Q end
+for _,y in ipairs(reads and fixed.q or{})do
+if x==y then count=READS_OF_Q end
 end
 fixed.H[x]={}
 for n=1,count do fixed.H[x][n]=fgen:new_handle(pool)end
@@ -1234,7 +1236,7 @@ local Copies=M.Copies
 local LOCK<const> ="__mcp:m:"
 local SECONDS<const> =5
 local STEAL<const> =1.5*M.DELTA
-local PAUSE<const> =0.008
+local PAUSE<const> =0.016
 local TRIES<const> =2
 local function take(t,key,p)
 local name,id=LOCK .. format("%x",M.hash(key)),M.new_id()
@@ -1323,10 +1325,8 @@ function Copies:moving(r,cmd,key,list,class,act)
 local b=r:has_flag("b")and" b"or""
 if class==M.READ then
 local res=act(self,r,cmd,key,list)
-if not self:tells(res)and not self.left and bring(self,key,b,list)then
-return self:look_everywhere(r,cmd,key,list,act)
-end
-return res
+local look=not self:tells(res)and not self.left and(self.few or bring(self,key,b,list))
+return look and self:look_everywhere(r,cmd,key,list,act)or res
 end
 local _,lock
 if class~=M.STORE then _,lock=bring(self,key,b,list,class==M.REMOVE or cmd==mcp.CMD_MD)end
@@ -2475,6 +2475,7 @@ local commands=conf.consistency=="fastest"and M.fastest or M.coherent
 local near=conf.mode=="failover"and M.failover(made.near or mcp.internal_handler,conf.local_cache.ttl)
 local view=M.view(conf)
 mcp.attach(mcp.CMD_ANY_STORAGE,M.copies(made.pools,commands,conf.mode,view,near,false))
+if#made.pools<=M.MANY then return end
 local reads=M.copies(made.pools,commands,conf.mode .." reads",view,near,true)
 for _,cmd in ipairs({mcp.CMD_GET,mcp.CMD_GETS,mcp.CMD_ME,mcp.CMD_MG})do mcp.attach(cmd,reads)end
 end

@@ -37,6 +37,7 @@ function mcp_config_routes(made)
     local near = conf.mode == "failover" and M.failover(made.near or mcp.internal_handler, conf.local_cache.ttl)
     local view = M.view(conf)
     mcp.attach(mcp.CMD_ANY_STORAGE, M.copies(made.pools, commands, conf.mode, view, near, false))
+    if #made.pools <= M.MANY then return end
     local reads = M.copies(made.pools, commands, conf.mode .. " reads", view, near, true)
     for _, cmd in ipairs({ mcp.CMD_GET, mcp.CMD_GETS, mcp.CMD_ME, mcp.CMD_MG }) do mcp.attach(cmd, reads) end
 end

@@ -10,7 +10,7 @@ local Copies = M.Copies
 local LOCK <const> = "__mcp:m:"
 local SECONDS <const> = 5 -- life of a lock whose owner is gone; nobody waits for it that long:
 local STEAL <const> = 1.5 * M.DELTA -- ms after which a lock is taken over. Its owner moves nothing later than DELTA after taking it.
-local PAUSE <const> = 0.008 -- seconds between two tries to take a lock
+local PAUSE <const> = 0.016 -- seconds between two tries to take a lock; each takes a handle
 local TRIES <const> = 2 -- of a move
 
 -- -> the lock, or nil if p does not answer
@@ -113,10 +113,9 @@ function Copies:moving(r, cmd, key, list, class, act)
     local b = r:has_flag("b") and " b" or ""
     if class == M.READ then
         local res = act(self, r, cmd, key, list)
-        if not self:tells(res) and not self.left and bring(self, key, b, list) then
-            return self:look_everywhere(r, cmd, key, list, act) -- also where it is still if that was too slow
-        end
-        return res
+        -- where it is still is looked at too, if that was too slow, or is left to others: it takes a handle for each step
+        local look = not self:tells(res) and not self.left and (self.few or bring(self, key, b, list))
+        return look and self:look_everywhere(r, cmd, key, list, act) or res
     end
     local _, lock
     if class ~= M.STORE then _, lock = bring(self, key, b, list, class == M.REMOVE or cmd == mcp.CMD_MD) end

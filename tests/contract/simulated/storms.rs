@@ -114,9 +114,20 @@ fn taking_an_old_mark_for_a_new_one_is_caught() {
     assert_caught(newer, "elseif mark.state==\"d\"then", CUTS, STORM);
 }
 
+/// Reads of a proxy that knows many servers have fewer handles.
+#[test]
+fn everything_in_random_order_as_before_many_servers() {
+    for seed in seeds() {
+        let seen = run(&mutant("M.MANY=6", "M.MANY=0"), seed, ALL, STORM);
+        let again = run_again("storms::everything_in_random_order_as_before_many_servers", seed);
+        let checked = seen.as_one_memcached(STORM, &again);
+        assert_eq!(checked.unknown, 0, "{:#?}\n{}\n{again}", seen.history.unknown(), seen.story);
+    }
+}
+
 /// The library with so few handles that requests use up those of a server.
 fn with_few_handles() -> String {
-    mutant("local HANDLES<const>,HANDLES_OF_Q<const> =12,16", "local HANDLES<const>,HANDLES_OF_Q<const> =8,8")
+    mutant("local HANDLES<const> =16", "local HANDLES<const> =8")
 }
 
 /// Storms in which it happens, each with its seed; none in which others see what such a request did at a server that is lost before it
