@@ -2064,8 +2064,9 @@ end
 function M.usual(known)
 local V,orders=known.memory,known.orders
 return function(t,r,cmd,key,class)
+if not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
 local counts=cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR
-if class~=READ and class~=STORE and not counts or not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
+if class~=READ and class~=STORE and not counts then return end
 local now=mono()
 if now>=V.early and(now>=V.valid or V.due~=V.valid)then
 V.due=V.valid

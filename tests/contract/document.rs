@@ -91,7 +91,7 @@ fn every_cell_is_in_the_document_with_the_word_that_its_test_expects() {
 fn every_other_promise_is_in_the_document() {
     let links = links();
     let ring_changes = ["ring_change/mod", "ring_change/held", "ring_change/in_turn", "ring_change/controls"];
-    for file in ["local_dead", "gutter", "gutter_under_clients", "concurrent", "coherent_under_faults"]
+    for file in ["local_dead", "lost_answer", "gutter", "gutter_under_clients", "concurrent", "coherent_under_faults"]
         .into_iter()
         .chain(ring_changes)
     {

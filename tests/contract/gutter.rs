@@ -10,6 +10,7 @@ use testbed::wait::{Look, until};
 
 use crate::cell::Sees::{Kept, Lost};
 use crate::cell::{BEFORE, Class, DURING, Expect, KEYS, Mode, Stage, after, during, name, once_back};
+use crate::layout::Layout;
 use crate::mutants::mutant;
 
 /// Server numbers: the one with a fault, and the stand-in.
@@ -64,6 +65,21 @@ fn failover_with_a_server_blackholed() {
 #[test]
 fn replicated_with_all_copies_dead() {
     stands_in(Mode::CoherentGutter, &[Fault::Kill(0), Fault::Kill(1), Fault::Kill(2)], &[0, 1, 2]);
+}
+
+/// It has begun at servers that hang, and ends at the stand-in, which has nothing.
+#[test]
+fn an_increment_while_all_copies_freeze_is_a_miss_and_no_error() {
+    let bed = Layout::coherent().with_a_gutter().start(1);
+    let mut client = bed.proxies()[0].client();
+    for key in ["frozen-1", "frozen-2", "frozen-3"] {
+        assert!(client.set(key, b"1", 0, 0).unwrap());
+    }
+    let frozen: Vec<_> = (0..3).map(|server| Fault::Freeze(server).apply(&bed).unwrap()).collect();
+    for key in ["frozen-1", "frozen-2", "frozen-3"] {
+        assert_eq!(client.incr(key, 1).unwrap(), None, "{key}");
+    }
+    frozen.into_iter().for_each(|server| server.undo().unwrap());
 }
 
 #[test]

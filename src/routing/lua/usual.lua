@@ -1,6 +1,6 @@
--- The short way: a read, a set of an item that exists, or an incr of a number, while the view is fresh, nobody is marked, no ring is changing, and
--- there is nothing to do beside it. That is most of what is asked, so it makes as few tables as it can. What it can't end goes
--- the long way (coherent.lua), which goes on with what was sent, and does not send it again. Worker VM.
+-- The short way: a read, a set of an item that exists, or an incr of a number, while the view is fresh, nobody is marked, no ring is
+-- changing, and there is nothing to do beside it. That is most of what is asked, so it makes as few tables as it can. What it can't
+-- end goes the long way (coherent.lua), which goes on with what was sent, and does not send it again. Worker VM.
 local mono, find, ANY, READ <const>, STORE <const> = mcp.time_mono_millis, string.find, mcp.WAIT_ANY, M.READ, M.STORE
 local Copies = M.Copies
 
@@ -73,8 +73,9 @@ end
 function M.usual(known)
     local V, orders = known.memory, known.orders
     return function(t, r, cmd, key, class)
+        if not (V.calm and V.steady) or V.tends > 0 or V.kept or V.waiting > 0 then return end
         local counts = cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR
-        if class ~= READ and class ~= STORE and not counts or not (V.calm and V.steady) or V.tends > 0 or V.kept or V.waiting > 0 then return end
+        if class ~= READ and class ~= STORE and not counts then return end
         local now = mono()
         if now >= V.early and (now >= V.valid or V.due ~= V.valid) then
             V.due = V.valid -- this one reads the view when it is done, the others need not
