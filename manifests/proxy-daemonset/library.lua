@@ -339,6 +339,11 @@ local _,last=find(line," cas=",1,true)
 return last and match(line,"^%d+",last+1)or match(" ".. line," c(%d+)")
 end
 function M.id_at(res)return res and res:ok()and(M.id_of(res)or false)end
+function M.is_version(res,id)return M.id_at(res)==id and not find(res:line()," X",1,true)end
+function M.before(value,delta)
+local number=delta and math.tointeger(tonumber(value))
+return number and number>=delta and format("%d",number - delta)or nil
+end
 function M.value_of(res)return match(res:raw_string()or"","\r\n(.*)\r\n$")end
 function M.item(res)
 if not res or not res:hit()then return nil end
@@ -668,16 +673,16 @@ function M.copies(pools,commands,name,view,front,reads)
 local fgen=mcp.funcgen_new()
 local fixed={H={},replies=M.replies(),commands=commands,near=front and front.open(fgen)}
 for method,body in pairs(Copies)do fixed[method]=body end
-for field,value in pairs(view)do fixed[field]=value end
 fixed.few=reads
 for x,pool in ipairs(pools)do
 local count=reads and READS or HANDLES
-for _,y in ipairs(reads and fixed.q or{})do
+for _,y in ipairs(reads and view.q or{})do
 if x==y then count=READS_OF_Q end
 end
 fixed.H[x]={}
 for n=1,count do fixed.H[x][n]=fgen:new_handle(pool)end
 end
+for field,value in pairs(view)do fixed[field]=value end
 local shared,usual,act={__index=fixed},commands.usual and commands.usual(fixed),front and front.answer or answer
 fgen:ready({n=name,u=1,f=function(rctx)
 local t=context(rctx,shared)
@@ -1018,11 +1023,10 @@ for i=1,#list do if not dead[list[i]]then return list[i]end end
 return nil
 end
 while true do
-local now=mono()
-if now>=V.valid then self:renew()end
+if mono()>=V.valid then self:renew()end
 self:post_again()
 if self.used_up then return nil end
-now=mono()
+local now=mono()
 local p=leader(self.servers,list,dead)
 self.limit,self.turns=V.valid+M.GRACE,p and self.servers[p].turns
 if V.calm or not p then return p end
@@ -1662,7 +1666,7 @@ end
 end
 do
 local Copies=M.Copies
-local match,format=string.match,string.format
+local match=string.match
 local id_at=M.id_at
 local DOUBTS<const>,CHAIN<const> =256,3
 local doubts,sent={},0
@@ -1689,10 +1693,7 @@ table.sort(list,function(a,b)return a.sent<b.sent end)
 return list
 end
 local function back(list,j,value)
-for i=j,2,-1 do
-local number=math.tointeger(tonumber(value))
-value=number and list[i].delta and format("%d",number - list[i].delta)or nil
-end
+for i=j,2,-1 do value=M.before(value,list[i].delta)end
 return value
 end
 function Copies:resolve(p,list,key,b,mine)
@@ -1732,7 +1733,7 @@ local LIFE<const> =3
 local function copy_of(seen,p)
 local id=id_at(seen[p])
 for x,res in pairs(seen)do
-if id and x~=p and id_at(res)==id and not string.find(res:line()," X")then return res end
+if id and x~=p and M.is_version(res,id)then return res end
 end
 end
 local function together(t,q,p,list,key,b,how)
@@ -1789,8 +1790,7 @@ if mine and mine.id then
 if done and later and not(value or mine.sure)then return nil,nil,true end
 if done then
 if mine.old then
-local number=value and mine.delta and format("%d\r\n",value - mine.delta)
-t:witness({id=mine.old,value=number or""},p,list)
+t:witness({id=mine.old,value=(M.before(value,mine.delta)or"").."\r\n"},p,list)
 t:wait()
 end
 return nil,{done=true,value=value,p=p,seen={},last=last}
@@ -2005,7 +2005,7 @@ return rest
 end
 end
 do
-local mono,find,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,string.find,mcp.WAIT_ANY,M.READ,M.STORE
+local mono,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,mcp.WAIT_ANY,M.READ,M.STORE
 local Copies=M.Copies
 local function took(res)return res:code()==mcp.MCMC_CODE_OK end
 local function ask_one(t,r,class,list,limit)
@@ -2053,20 +2053,20 @@ rctx:enqueue(M.ask_counter(key,""),other)
 rctx:wait_cond(5,ANY)
 local before,res,copy=rctx:result(mine[1]),rctx:result(mine[2]),rctx:result(other)
 if took(res)and mono()<limit then old=M.id_of(before)end
-if old and copy:hit()and M.id_of(copy)==old and not find(copy:line()," X",1,true)then
+if old and M.is_version(copy,old)then
 item=M.counted(rctx:result(mine[3]),rctx:result(mine[4]),copy,id)
 end
 if item and offer(t,M.place_item(key,"",item," C".. old),list,2)then return M.answer(t,r,res,form)end
 local tried={p=p,start=start,limit=limit,turns=turns,look=mine[1],cmd=mine[2],fresh=item}
 local how={id=id,delta=delta,sent=sent,placed={},tried=tried}
-return nil,{list=list,used=4,uses=2,spread=item,q=q,form=form,how=how}
+return nil,{list=list,used=4,uses=2,look=true,spread=item,q=q,form=form,how=how}
 end
 function M.usual(known)
 local V,orders=known.memory,known.orders
 return function(t,r,cmd,key,class)
 if not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
-local counts=cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR
-if class~=READ and class~=STORE and not counts then return end
+local counts=class~=READ and class~=STORE
+if counts and cmd~=mcp.CMD_INCR and cmd~=mcp.CMD_DECR then return end
 local now=mono()
 if now>=V.early and(now>=V.valid or V.due~=V.valid)then
 V.due=V.valid
@@ -2086,7 +2086,7 @@ local p=list[1]
 self.used[p]=begun.used
 for i=2,n and#list or 1 do self.used[list[i]]=n end
 if not self:hangs(H[p][begun.used],p)and begun.counts then self.asked=p end
-if n==2 then self:hangs(H[list[2]][1],list[2])end
+if begun.look then self:hangs(H[list[2]][1],list[2])end
 for i=2,begun.spread and#list or 1 do
 local x=list[i]
 if not self:hangs(H[x][n],x)and took(self.rctx:result(H[x][n]))then begun.how.placed[x]=true end
@@ -2156,8 +2156,7 @@ item=M.item(res)
 end
 if item then
 if item.id~=how.id then t:witness(item,did.p,list)end
-local made=how.delta and did.res and math.tointeger(tonumber(M.value_of(did.res)))
-local before=made and made>=how.delta and string.format("%d",made - how.delta)or nil
+local before=did.res and M.before(M.value_of(did.res),how.delta)
 local function make(condition)return M.place_item(key,b,item,condition)end
 return t:spread(key,b,did.p,list,{id=item.id,old=old,make=make,number=before,placed=how.placed})
 end

@@ -1,21 +1,20 @@
 //! A write that was done though its answer was lost: whoever sent it is told what it did, whatever others have written upon it since.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use memcached_injector::routing::order::Order;
 use testbed::client::Client;
 use testbed::fault::{Fault, From};
-use testbed::wait::{Look, until};
 
 use crate::layout::Layout;
 
 const KEY: &str = "lost-answer";
 
 /// Two increments that travel together -> what they answer.
-fn two_increments(address: std::net::SocketAddr) -> Vec<String> {
+fn two_increments(address: SocketAddr) -> Vec<String> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(format!("incr {KEY} 1\r\nincr {KEY} 1\r\n").as_bytes()).unwrap();
     BufReader::new(stream).lines().take(2).map(|line| line.unwrap()).collect()
@@ -32,12 +31,7 @@ fn an_increment_is_told_its_number_though_two_that_travel_together_have_counted_
     let lost = Fault::RepliesLost(From::Proxy(0), authority).apply(&bed).unwrap();
     let told = thread::scope(|scope| {
         let loser = scope.spawn(move || client.incr(KEY, 1).unwrap());
-        let mut server = bed.servers()[authority].client();
-        until("the increment at the authority", Duration::from_secs(10), || {
-            let item = server.get(KEY)?.map(|item| item.value);
-            Ok(if item.as_deref() == Some(b"1001") { Look::Ready(()) } else { Look::NotYet(format!("{item:?}")) })
-        })
-        .unwrap();
+        bed.servers()[authority].wait_holds(KEY, "1001", Duration::from_secs(10)).unwrap();
         assert_eq!(two_increments(bed.addresses()[1]), ["1002", "1003"]);
         loser.join().unwrap()
     });

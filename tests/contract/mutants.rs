@@ -12,7 +12,6 @@ use testbed::client::{Client, Stored};
 use testbed::fault::{Fault, From};
 use testbed::history::{Plan, record};
 use testbed::random;
-use testbed::wait::{Look, until};
 
 use crate::cell::{BEFORE, Class, Mode, Sees, Stage};
 use crate::layout::Layout;
@@ -60,12 +59,7 @@ fn read_after_exists(library: &str) -> String {
     let held = Fault::RequestsLost(From::Proxy(0), order[2]).apply(&bed).unwrap();
     let read = thread::scope(|scope| {
         let writer = scope.spawn(|| Client::new(bed.addresses()[0]).set(KEY, b"after", 0, 0).unwrap());
-        let mut authority = bed.servers()[order[0]].client();
-        until("the write at the authority", Duration::from_secs(10), || {
-            let item = authority.get(KEY)?.map(|item| item.value);
-            Ok(if item.as_deref() == Some(b"after") { Look::Ready(()) } else { Look::NotYet(format!("{item:?}")) })
-        })
-        .unwrap();
+        bed.servers()[order[0]].wait_holds(KEY, "after", Duration::from_secs(10)).unwrap();
         assert_eq!(client.cas(KEY, b"mine", id).unwrap(), Stored::Exists);
         let read = client.get(KEY).unwrap().map(|item| item.value);
         assert!(writer.join().unwrap());

@@ -77,8 +77,7 @@ local function publish(t, key, b, did, list, old, how)
     end
     if item then -- its id may be another than ours: somebody wrote after us, or a number that gained a digit (1.6.45)
         if item.id ~= how.id then t:witness(item, did.p, list) end
-        local made = how.delta and did.res and math.tointeger(tonumber(M.value_of(did.res)))
-        local before = made and made >= how.delta and string.format("%d", made - how.delta) or nil
+        local before = did.res and M.before(M.value_of(did.res), how.delta)
         local function make(condition) return M.place_item(key, b, item, condition) end
         return t:spread(key, b, did.p, list, { id = item.id, old = old, make = make, number = before, placed = how.placed })
     end

@@ -202,16 +202,16 @@ function M.copies(pools, commands, name, view, front, reads)
     local fgen = mcp.funcgen_new()
     local fixed = { H = {}, replies = M.replies(), commands = commands, near = front and front.open(fgen) }
     for method, body in pairs(Copies) do fixed[method] = body end
-    for field, value in pairs(view) do fixed[field] = value end
     fixed.few = reads
     for x, pool in ipairs(pools) do
         local count = reads and READS or HANDLES
-        for _, y in ipairs(reads and fixed.q or {}) do
+        for _, y in ipairs(reads and view.q or {}) do
             if x == y then count = READS_OF_Q end
         end
         fixed.H[x] = {}
         for n = 1, count do fixed.H[x][n] = fgen:new_handle(pool) end
     end
+    for field, value in pairs(view) do fixed[field] = value end
     local shared, usual, act = { __index = fixed }, commands.usual and commands.usual(fixed), front and front.answer or answer
     fgen:ready({ n = name, u = 1, f = function(rctx)
         local t = context(rctx, shared)

@@ -1,7 +1,7 @@
 -- Writes whose answers were lost: was it done? A server keeps the ids of what it was sent, and notes of those that have been passed
 -- (version.lua), so the writer finds out before he does it again. Worker VM. Does not decide anew, nor spread.
 local Copies = M.Copies
-local match, format = string.match, string.format
+local match = string.match
 local id_at = M.id_at
 
 local DOUBTS <const>, CHAIN <const> = 256, 3 -- lost answers that are remembered, and looked for at once
@@ -40,10 +40,7 @@ end
 
 -- what `mine` made, if `value` is what the j-th of the chain made; nil where that can't be told
 local function back(list, j, value)
-    for i = j, 2, -1 do
-        local number = math.tointeger(tonumber(value))
-        value = number and list[i].delta and format("%d", number - list[i].delta) or nil
-    end
+    for i = j, 2, -1 do value = M.before(value, list[i].delta) end
     return value
 end
 

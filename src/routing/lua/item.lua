@@ -34,6 +34,15 @@ end
 -- the same where the server may not have answered: nil if so, false for a miss
 function M.id_at(res) return res and res:ok() and (M.id_of(res) or false) end
 
+-- is that version `id`, and one to be copied? A stale item is not.
+function M.is_version(res, id) return M.id_at(res) == id and not find(res:line(), " X", 1, true) end
+
+-- what was there before `delta` made `value` of it; nil if that is no number, or began anew at 2^64
+function M.before(value, delta)
+    local number = delta and math.tointeger(tonumber(value))
+    return number and number >= delta and format("%d", number - delta) or nil
+end
+
 -- the value in an answer to a meta command, or nil
 function M.value_of(res) return match(res:raw_string() or "", "\r\n(.*)\r\n$") end
 

@@ -45,11 +45,10 @@ local function authority(self, list)
         return nil
     end
     while true do
-        local now = mono()
-        if now >= V.valid then self:renew() end
+        if mono() >= V.valid then self:renew() end
         self:post_again()
         if self.used_up then return nil end
-        now = mono()
+        local now = mono()
         local p = leader(self.servers, list, dead)
         self.limit, self.turns = V.valid + M.GRACE, p and self.servers[p].turns
         if V.calm or not p then return p end

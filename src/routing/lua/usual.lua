@@ -1,7 +1,7 @@
 -- The short way: a read, a set of an item that exists, or an incr of a number, while the view is fresh, nobody is marked, no ring is
 -- changing, and there is nothing to do beside it. That is most of what is asked, so it makes as few tables as it can. What it can't
 -- end goes the long way (coherent.lua), which goes on with what was sent, and does not send it again. Worker VM.
-local mono, find, ANY, READ <const>, STORE <const> = mcp.time_mono_millis, string.find, mcp.WAIT_ANY, M.READ, M.STORE
+local mono, ANY, READ <const>, STORE <const> = mcp.time_mono_millis, mcp.WAIT_ANY, M.READ, M.STORE
 local Copies = M.Copies
 
 local function took(res) return res:code() == mcp.MCMC_CODE_OK end -- one that failed has a code of its own
@@ -58,24 +58,25 @@ local function count(t, r, cmd, key, list, start, limit)
     rctx:wait_cond(5, ANY)
     local before, res, copy = rctx:result(mine[1]), rctx:result(mine[2]), rctx:result(other)
     if took(res) and mono() < limit then old = M.id_of(before) end
-    if old and copy:hit() and M.id_of(copy) == old and not find(copy:line(), " X", 1, true) then
+    if old and M.is_version(copy, old) then
         item = M.counted(rctx:result(mine[3]), rctx:result(mine[4]), copy, id)
     end
     if item and offer(t, M.place_item(key, "", item, " C" .. old), list, 2) then return M.answer(t, r, res, form) end
     local tried = { p = p, start = start, limit = limit, turns = turns, look = mine[1], cmd = mine[2], fresh = item }
     local how = { id = id, delta = delta, sent = sent, placed = {}, tried = tried }
-    return nil, { list = list, used = 4, uses = 2, spread = item, q = q, form = form, how = how }
+    return nil, { list = list, used = 4, uses = 2, look = true, spread = item, q = q, form = form, how = how }
 end
 
 -- known: of M.view -> function(t, r, cmd, key, class) -> the answer; else nil, and what was sent, if anything: list = of the key's
 -- servers, used = handles of the first, counts = its answer is good for the long way; for a write with copies also how, q, form,
--- make (as M.decided), uses = handles of a copy, spread = whether the last of them was for the new version.
+-- make (as M.decided), uses = handles of a copy, spread = whether the last of them was for the new version, look = whether the first of
+-- the second server's was for a look.
 function M.usual(known)
     local V, orders = known.memory, known.orders
     return function(t, r, cmd, key, class)
         if not (V.calm and V.steady) or V.tends > 0 or V.kept or V.waiting > 0 then return end
-        local counts = cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR
-        if class ~= READ and class ~= STORE and not counts then return end
+        local counts = class ~= READ and class ~= STORE
+        if counts and cmd ~= mcp.CMD_INCR and cmd ~= mcp.CMD_DECR then return end
         local now = mono()
         if now >= V.early and (now >= V.valid or V.due ~= V.valid) then
             V.due = V.valid -- this one reads the view when it is done, the others need not
@@ -97,7 +98,7 @@ function Copies:take_over(begun)
     self.used[p] = begun.used
     for i = 2, n and #list or 1 do self.used[list[i]] = n end -- all of them before anything is sent
     if not self:hangs(H[p][begun.used], p) and begun.counts then self.asked = p end
-    if n == 2 then self:hangs(H[list[2]][1], list[2]) end
+    if begun.look then self:hangs(H[list[2]][1], list[2]) end
     for i = 2, begun.spread and #list or 1 do
         local x = list[i]
         if not self:hangs(H[x][n], x) and took(self.rctx:result(H[x][n])) then begun.how.placed[x] = true end

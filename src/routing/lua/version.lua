@@ -13,7 +13,7 @@ local LIFE <const> = 3 -- seconds that a note stays: longer than an answer can b
 local function copy_of(seen, p)
     local id = id_at(seen[p])
     for x, res in pairs(seen) do
-        if id and x ~= p and id_at(res) == id and not string.find(res:line(), " X") then return res end
+        if id and x ~= p and M.is_version(res, id) then return res end
     end
 end
 
@@ -77,8 +77,7 @@ local function ready(t, list, key, b, how, before)
         if done and later and not (value or mine.sure) then return nil, nil, true end
         if done then
             if mine.old then -- whose version ours was built upon may not have his answer either
-                local number = value and mine.delta and format("%d\r\n", value - mine.delta)
-                t:witness({ id = mine.old, value = number or "" }, p, list)
+                t:witness({ id = mine.old, value = (M.before(value, mine.delta) or "") .. "\r\n" }, p, list)
                 t:wait()
             end
             return nil, { done = true, value = value, p = p, seen = {}, last = last }

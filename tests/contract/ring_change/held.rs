@@ -8,7 +8,6 @@ use memcached_injector::routing::library;
 use testbed::history::record;
 use testbed::parts::memcached::Server;
 use testbed::random;
-use testbed::wait::{Look, until};
 
 use super::{PATIENCE, UNTOUCHED, assert_kept, change, drive, filled, missing, one_step, plan, shape, two_copies};
 use crate::layout::Layout;
@@ -26,12 +25,7 @@ fn a_late_proxy_holds_the_change_and_is_named() {
     let register = format!("__mcp:p:{}", bed.proxies()[2].id());
     let (history, story) = record(&plan(random::seed(), &bed), || {
         let named = Held::Unprepared(vec!["shop/web-2 (knows 3 of 5)".to_owned()]);
-        until("the proxy to say what it knows", PATIENCE, || {
-            let said = bed.servers()[0].client().get(&register)?;
-            let said = said.map(|item| String::from_utf8_lossy(&item.value).into_owned());
-            Ok(if said.as_deref() == Some("3 1") { Look::Ready(()) } else { Look::NotYet(format!("{said:?}")) })
-        })
-        .unwrap();
+        bed.servers()[0].wait_holds(&register, "3 1", PATIENCE).unwrap();
         let end = Instant::now() + Duration::from_secs(2);
         while Instant::now() < end {
             assert_eq!(one_step(&change), Err(named.clone()));

@@ -157,8 +157,12 @@ fn run_again(test: &str, seed: u64) -> String {
 
 /// The clients see one memcached, each with a clear answer.
 fn holds(test: &str, kinds: &str, shape: Shape) {
+    holds_with(&library::library().text, test, kinds, shape);
+}
+
+fn holds_with(library: &str, test: &str, kinds: &str, shape: Shape) {
     for seed in seeds() {
-        let seen = run(&library::library().text, seed, kinds, shape);
+        let seen = run(library, seed, kinds, shape);
         let again = run_again(test, seed);
         let checked = seen.as_one_memcached(shape, &again);
         assert_eq!(checked.unknown, 0, "{:#?}\n{}\n{again}", seen.history.unknown(), seen.story);

@@ -73,6 +73,18 @@ impl Server {
         Client::new(self.address())
     }
 
+    /// Waits until it holds this value.
+    ///
+    /// # Errors
+    /// If it does not within `bound`, or does not answer.
+    pub fn wait_holds(&self, key: &str, value: &str, bound: Duration) -> Result<()> {
+        let mut client = self.client();
+        wait::until(&format!("{key} to be {value}"), bound, || {
+            let held = client.get(key)?.map(|item| String::from_utf8_lossy(&item.value).into_owned());
+            Ok(if held.as_deref() == Some(value) { Look::Ready(()) } else { Look::NotYet(format!("{held:?}")) })
+        })
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process().pid()
