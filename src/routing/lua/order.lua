@@ -46,25 +46,37 @@ local function rotated(known, size, copies)
     return function(key) return orders[M.jump(M.hash(key), size)] end
 end
 
--- several lists: one copy in each, at the same place where they are equally long, and then the first `size` of each count;
--- the hash says which list leads
-local function aligned(replicas, size)
-    local lists, first, even = #replicas, {}, true
-    local before = 0
+-- the order of a key whose copies are at these places of the lists, from 0, `lead` of which leads, from 0
+local function across(replicas, lead, places)
+    local order, before = {}, 0
     for r, servers in ipairs(replicas) do
-        first[r] = before + 1
+        local known = places[r] < #servers
+        order[(r - 1 - lead) % #replicas + 1] = known and before + places[r] + 1 or 0
+        if not known then order.unknown = true end
         before = before + #servers
-        even = even and #servers == #replicas[1]
+    end
+    return order
+end
+
+-- several lists: one copy in each; the hash says where, and which list leads
+local function uneven(replicas)
+    return function(key)
+        local hash, places = M.hash(key), {}
+        for r, servers in ipairs(replicas) do places[r] = M.jump(hash, #servers) end
+        return across(replicas, (hash >> 40) % #replicas, places)
+    end
+end
+
+-- the same where they are equally long: at the same place of each, and the first `size` of each count
+local function aligned(replicas, size)
+    local lists, orders, places = #replicas, {}, {}
+    for place = 0, size - 1 do
+        for r = 1, lists do places[r] = place end
+        for lead = 0, lists - 1 do orders[place * lists + lead] = across(replicas, lead, places) end
     end
     return function(key)
         local hash = M.hash(key)
-        local lead, order = (hash >> 40) % lists, {}
-        for r, servers in ipairs(replicas) do
-            local place = M.jump(hash, even and size or #servers)
-            if place >= #servers then order.unknown = true end
-            order[(r - 1 - lead) % lists + 1] = place < #servers and first[r] + place or 0
-        end
-        return order
+        return orders[M.jump(hash, size) * lists + (hash >> 40) % lists]
     end
 end
 
@@ -72,6 +84,10 @@ end
 -- first. Servers are numbered through all lists from 1. Where one is not in the lists, its number is 0
 -- and `unknown` true. Nobody may change the tables it returns: requests share them.
 function M.order(replicas, copies, size)
-    if #replicas == 1 then return rotated(#replicas[1], size or #replicas[1], copies) end
-    return aligned(replicas, size or #replicas[1])
+    local first = #replicas[1]
+    if #replicas == 1 then return rotated(first, size or first, copies) end
+    for _, servers in ipairs(replicas) do
+        if #servers ~= first then return uneven(replicas) end
+    end
+    return aligned(replicas, size or first)
 end
