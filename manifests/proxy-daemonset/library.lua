@@ -753,6 +753,7 @@ local FORCE<const> =M.FORCE
 local EARLY<const> =0.65
 local WATCH<const> =3
 local TELL<const>,TOLD<const> =3000,10
+local FEW<const>,STEP<const> =4,0.005
 local STAYS<const> =2000
 local Copies=M.Copies
 local function memory()
@@ -984,19 +985,28 @@ function Copies:hollow(x)
 local res=self:try(M.request("mg ".. M.WHOLE),x)
 return not(res and res:ok()and res:hit())
 end
+function Copies:see(time)
+local V=self.memory
+while V.valid<=time and not self.used_up do
+local shared=V.reading>=FEW and V.asked+M.LEASE>time and mono()- V.asked<M.TIMEOUT*1000
+if shared then self.rctx:sleep(STEP)else self:renew()end
+end
+end
 function Copies:enter(key)
 local V,now=self.memory,mono()
 self.now=now
-local late=now>=V.valid or V.reading>0 and V.asked>=V.valid
+local late=now>=V.valid
 local waits=late or not(V.calm and V.steady)
-if(waits or V.waiting>0)and self:line_up(key,waits)or late then self:renew()end
+local behind=(waits or V.waiting>0)and self:line_up(key,waits)
+if late and not self.begun then self:see(now)
+elseif behind and V.reading<FEW then self:renew()end
 end
 function Copies:leave(wrote)
 local V=self.memory
 if self.line then self:step_out()end
 if wrote and self.missed then self:in_force()end
-local now=self.now
 if self.used_up then return end
+local now=mono()
 if now>=V.early and not self.spent and(V.reading==0 or now - V.asked>1000)then self:renew()end
 if V.tends>0 then self:tend()end
 end
@@ -1036,7 +1046,7 @@ for i=1,#list do if not dead[list[i]]then return list[i]end end
 return nil
 end
 while true do
-if mono()>=V.valid then self:renew()end
+self:see(mono())
 self:post_again()
 if self.used_up then return nil end
 local now=mono()
@@ -1052,10 +1062,10 @@ end
 self.rctx:sleep(left/1000)
 end
 end
-function Copies:lead(list)
+function Copies:lead(list,doubt)
 local p
-repeat p=not self.used_up and not self:has_left()and authority(self,list)until not(self.line and self:must_wait())
-return p and not self:has_left()and p or nil
+repeat p=not self.used_up and not self:has_left(doubt)and authority(self,list)until not(self.line and self:must_wait())
+return p and not self:has_left(doubt)and p or nil
 end
 function Copies:counts(p,list)
 local turns=self.turns
@@ -1166,12 +1176,11 @@ turn(V)
 end
 return true
 end
-function M.same(a,b)
+local function same(a,b)
 if#a~=#b then return false end
 for i=1,#a do if a[i]~=b[i]then return false end end
 return true
 end
-local same=M.same
 local function rest(list,but)
 local left={}
 for i=1,#list do
@@ -1184,8 +1193,12 @@ end
 local NONE<const> ={}
 function Copies:servers_of(key)return self.orders[self.memory.ring.place](key)end
 function Copies:place(key,reads)
-local V,orders=self.memory,self.orders
+local V,orders,begun=self.memory,self.orders,self.begun
 self.before,self.old,self.pending=nil,nil,false
+if begun then
+self.ring=begun.ring
+return begun.list
+end
 if V.steady then
 self.ring=V.ring
 return orders[V.ring.place](key)
@@ -1211,9 +1224,9 @@ if#old>0 or list[1]~=before[1]then self.before,self.old=rest(before,NONE),old en
 end
 return list
 end
-function Copies:has_left()
+function Copies:has_left(doubt)
 local V=self.memory
-if self.ring==V.ring and not V.next then return false end
+if self.ring==V.ring and(not V.next or doubt and mono()<(V.turn or math.huge))then return false end
 self.left=(V.next or V.ring).place~=self.ring.place
 return self.left
 end
@@ -1787,15 +1800,15 @@ if not now or not before or not before[p]then return nil end
 return id_at(now)==id_at(before[p])
 end
 local function ready(t,list,key,b,how,before)
-local p,done,value,last,later=t:lead(list),nil,nil,nil,nil
-if not p then return nil end
 local mine=how.doubt
+local p,done,value,last,later=t:lead(list,mine),nil,nil,nil,nil
+if not p then return nil end
 while mine and mine.id and done==nil do
 done,value,last,later=t:resolve(p,list,key,b,mine)
 if done==nil then
 if t.used_up then return nil end
 t:owe(p,key,b)
-p=t:lead(list)
+p=t:lead(list,mine)
 if not p then return nil end
 end
 end
@@ -1815,7 +1828,7 @@ if same==false then return nil,nil,true end
 if same==nil then t:ask(M.remove_key(key,b),p)end
 end
 how.doubt=nil
-return p
+return not(mine and t:has_left())and p or nil
 end
 local function outcome(t,tried,list,key,b,how)
 local p,cmd=tried.p,tried.cmd
@@ -2019,6 +2032,7 @@ end
 end
 do
 local mono,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,mcp.WAIT_ANY,M.READ,M.STORE
+local MOST<const> =4
 local Copies=M.Copies
 local function took(res)return res:code()==mcp.MCMC_CODE_OK end
 local function ask_one(t,r,class,list,limit)
@@ -2074,6 +2088,12 @@ local tried={p=p,start=start,limit=limit,turns=turns,look=mine[1],cmd=mine[2],fr
 local how={id=id,delta=delta,sent=sent,placed={},tried=tried}
 return nil,{list=list,used=4,uses=2,look=true,spread=item,q=q,form=form,how=how}
 end
+local function read_on(t,V,list)
+V.due=V.valid
+t:begin()
+for i=1,#list do t.used[list[i]]=MOST end
+t:renew()
+end
 function M.usual(known)
 local V,orders=known.memory,known.orders
 return function(t,r,cmd,key,class)
@@ -2081,16 +2101,17 @@ if not(V.calm and V.steady)or V.tends>0 or V.kept or V.waiting>0 then return end
 local counts=class~=READ and class~=STORE
 if counts and cmd~=mcp.CMD_INCR and cmd~=mcp.CMD_DECR then return end
 local now=mono()
-if now>=V.early and(now>=V.valid or V.due~=V.valid)then
-V.due=V.valid
-return
-end
-local list=orders[V.ring.place](key)
+if now>=V.valid then return end
+local ring,res,begun=V.ring,nil,nil
+local list=orders[ring.place](key)
 if list.unknown then return end
 local limit=V.valid+M.GRACE
-if class~=READ and#list>1 then return(counts and count or put)(t,r,cmd,key,list,now,limit)end
-if counts then return end
-return ask_one(t,r,class,list,limit)
+if class~=READ and#list>1 then res,begun=(counts and count or put)(t,r,cmd,key,list,now,limit)
+elseif counts then return
+else res,begun=ask_one(t,r,class,list,limit)end
+if res and V.due~=V.valid and mono()>=V.early then read_on(t,V,list)
+elseif begun then begun.ring=ring end
+return res,begun
 end
 end
 function Copies:take_over(begun)
@@ -2228,7 +2249,11 @@ how.fresh=how.publish and look(cmd,form)
 while true do
 local did,unknown=t:decide(q,list,key,b,how)
 if unknown then return M.unknown(t,r)end
-if not did then return M.unreachable(t,r,cmd)end
+if not did then
+if how.sure or not how.doubt or not t:has_left()then return M.unreachable(t,r,cmd)end
+t.left=false
+return M.unknown(t,r)
+end
 if not several or not(not did.done and astray(t,did,key,b,list,creates,how.id))then
 if not several or settle(t,did,key,b,list,how,make)or not how.id then
 if did.done then return M.done(t,r,did.value,form,how.id)end
@@ -2241,13 +2266,11 @@ end
 end
 end
 local function update(t,r,cmd,key,list)
-local begun,class=t.begun,M.class(r,cmd)
+local begun=t.begun
 t.begun=nil
-if begun and M.same(list,begun.list)then
-return M.decided(t,r,cmd,key,list,begun.q,begun.how,begun.form,begun.make)
-elseif begun and class~=M.STORE then return M.unknown(t,r)end
+if begun then return M.decided(t,r,cmd,key,list,begun.q,begun.how,begun.form,begun.make)end
 local q,id,form,make,delta=M.translate(r,cmd,key)
-return M.decided(t,r,cmd,key,list,q,{id=id,delta=delta,sure=class==M.STORE},form,make)
+return M.decided(t,r,cmd,key,list,q,{id=id,delta=delta,sure=M.class(r,cmd)==M.STORE},form,make)
 end
 local function store(t,r,cmd,key,list)
 if#list==1 then return store_alone(t,r,cmd,list)end
@@ -2321,8 +2344,8 @@ end
 V.kept=kept
 end
 local function in_need(t,p)return p>t.regulars or t.servers[p].bad>=2 end
-function Relief:lead(list)
-local p=Copies.lead(self,self.everybody or list)
+function Relief:lead(list,doubt)
+local p=Copies.lead(self,self.everybody or list,doubt)
 if p and self.alone and not self.V.calm and in_need(self,p)then
 self.left=true
 return nil
@@ -2465,6 +2488,7 @@ mcp.backend_read_timeout(M.TIMEOUT)
 mcp.backend_retry_waittime(1)
 mcp.backend_failure_limit(1)
 mcp.tcp_keepalive(true)
+mcp.luagc_ratio(1.3)
 end
 local function pool(server,find)
 local _,port=M.address(server)

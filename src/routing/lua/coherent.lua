@@ -146,7 +146,11 @@ function M.decided(t, r, cmd, key, list, q, how, form, make)
     while true do
         local did, unknown = t:decide(q, list, key, b, how)
         if unknown then return M.unknown(t, r) end
-        if not did then return M.unreachable(t, r, cmd) end
+        if not did then
+            if how.sure or not how.doubt or not t:has_left() then return M.unreachable(t, r, cmd) end
+            t.left = false -- its ring is gone: it can't be found out any more, and must not run twice
+            return M.unknown(t, r)
+        end
         if not several or not (not did.done and astray(t, did, key, b, list, creates, how.id)) then
             if not several or settle(t, did, key, b, list, how, make) or not how.id then
                 if did.done then return M.done(t, r, did.value, form, how.id) end
@@ -160,13 +164,11 @@ function M.decided(t, r, cmd, key, list, q, how, form, make)
 end
 
 local function update(t, r, cmd, key, list)
-    local begun, class = t.begun, M.class(r, cmd)
+    local begun = t.begun
     t.begun = nil
-    if begun and M.same(list, begun.list) then
-        return M.decided(t, r, cmd, key, list, begun.q, begun.how, begun.form, begun.make)
-    elseif begun and class ~= M.STORE then return M.unknown(t, r) end -- its ring is gone, and it must not run twice
+    if begun then return M.decided(t, r, cmd, key, list, begun.q, begun.how, begun.form, begun.make) end
     local q, id, form, make, delta = M.translate(r, cmd, key)
-    return M.decided(t, r, cmd, key, list, q, { id = id, delta = delta, sure = class == M.STORE }, form, make)
+    return M.decided(t, r, cmd, key, list, q, { id = id, delta = delta, sure = M.class(r, cmd) == M.STORE }, form, make)
 end
 
 local function store(t, r, cmd, key, list)

@@ -92,8 +92,8 @@ end
 local function in_need(t, p) return p > t.regulars or t.servers[p].bad >= 2 end
 
 -- the authority. Where a request has begun with the regular servers alone and none of them is trusted by now, it begins anew.
-function Relief:lead(list)
-    local p = Copies.lead(self, self.everybody or list)
+function Relief:lead(list, doubt)
+    local p = Copies.lead(self, self.everybody or list, doubt)
     if p and self.alone and not self.V.calm and in_need(self, p) then
         self.left = true
         return nil

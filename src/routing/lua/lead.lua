@@ -45,7 +45,7 @@ local function authority(self, list)
         return nil
     end
     while true do
-        if mono() >= V.valid then self:renew() end
+        self:see(mono())
         self:post_again()
         if self.used_up then return nil end
         local now = mono()
@@ -63,11 +63,12 @@ local function authority(self, list)
 end
 
 -- the authority of the key whose servers are `list`, or nil if this request has tried them all, or one too often, or if these are no
--- longer the key's servers (ring.lua). Waits while it is open; a request whose answer was lost (`doubtful`) less than others.
-function Copies:lead(list)
+-- longer the key's servers (ring.lua, also for `doubt`). Waits while it is open; a request whose answer was lost (`doubtful`) less than
+-- others.
+function Copies:lead(list, doubt)
     local p
-    repeat p = not self.used_up and not self:has_left() and authority(self, list) until not (self.line and self:must_wait())
-    return p and not self:has_left() and p or nil
+    repeat p = not self.used_up and not self:has_left(doubt) and authority(self, list) until not (self.line and self:must_wait())
+    return p and not self:has_left(doubt) and p or nil
 end
 
 -- does an answer of p, named by `lead`, count? If it came before anybody could use another

@@ -9,6 +9,9 @@ local FORCE <const> = M.FORCE
 local EARLY <const> = 0.65 -- the part of a lease after which one request reads the view again
 local WATCH <const> = 3 -- size of Q
 local TELL <const>, TOLD <const> = 3000, 10 -- ms between two times that this proxy says what it knows; seconds that it counts
+-- Readings under way at once, from which on a request waits for one of them; a worker short of processor time would spend most of what
+-- it has on reading the same thing for each request. It looks every STEP (seconds), which is more than one reading alone takes.
+local FEW <const>, STEP <const> = 4, 0.005
 -- ms for which mark `all` stays as `r` on all of Q; longer than a controller lets it stand there
 local STAYS <const> = 2000
 local Copies = M.Copies
@@ -291,13 +294,25 @@ function Copies:hollow(x)
     return not (res and res:ok() and res:hit())
 end
 
--- before a request: the view must be valid. Who may have to wait lines up.
+-- makes sure that the view was valid at `time`, which is not to come. Does nothing if the request has used up its handles.
+function Copies:see(time)
+    local V = self.memory
+    while V.valid <= time and not self.used_up do
+        local shared = V.reading >= FEW and V.asked + M.LEASE > time and mono() - V.asked < M.TIMEOUT * 1000 -- longer: its client has left
+        if shared then self.rctx:sleep(STEP) else self:renew() end
+    end
+end
+
+-- before a request: the view must be valid; a write that the short way has sent had one. Who may have to wait lines up; behind another
+-- he reads the view as well: on the same connections, that comes back when the other's has.
 function Copies:enter(key)
     local V, now = self.memory, mono()
     self.now = now
-    local late = now >= V.valid or V.reading > 0 and V.asked >= V.valid
+    local late = now >= V.valid
     local waits = late or not (V.calm and V.steady)
-    if (waits or V.waiting > 0) and self:line_up(key, waits) or late then self:renew() end
+    local behind = (waits or V.waiting > 0) and self:line_up(key, waits)
+    if late and not self.begun then self:see(now)
+    elseif behind and V.reading < FEW then self:renew() end
 end
 
 -- after a request: what it missed must be marked in force before a write is acknowledged, and there is work to ride along
@@ -305,8 +320,8 @@ function Copies:leave(wrote)
     local V = self.memory
     if self.line then self:step_out() end
     if wrote and self.missed then self:in_force() end
-    local now = self.now -- of its beginning, which is near enough
     if self.used_up then return end
+    local now = mono()
     if now >= V.early and not self.spent and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
     if V.tends > 0 then self:tend() end
 end

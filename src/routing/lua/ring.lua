@@ -65,12 +65,11 @@ local function await(t, V)
 end
 
 -- are these the same servers?
-function M.same(a, b)
+local function same(a, b)
     if #a ~= #b then return false end
     for i = 1, #a do if a[i] ~= b[i] then return false end end
     return true
 end
-local same = M.same
 
 -- the servers of `list` that this proxy knows and that are not in `but`
 local function rest(list, but)
@@ -90,10 +89,15 @@ function Copies:servers_of(key) return self.orders[self.memory.ring.place](key) 
 
 -- the same for a request, which waits if it writes and the key is about to move. Sets `ring`, which the request relies on;
 -- `before`, the key's servers in the ring before, and `old`, those of them that have to be emptied, while it may be there;
--- `pending` while that ring is still written to by others. nil if nobody can say which ring counts.
+-- `pending` while that ring is still written to by others. nil if nobody can say which ring counts. A write that the short way has
+-- begun ends in the ring in which it was sent.
 function Copies:place(key, reads)
-    local V, orders = self.memory, self.orders
+    local V, orders, begun = self.memory, self.orders, self.begun
     self.before, self.old, self.pending = nil, nil, false
+    if begun then
+        self.ring = begun.ring
+        return begun.list
+    end
     if V.steady then
         self.ring = V.ring
         return orders[V.ring.place](key)
@@ -120,10 +124,11 @@ function Copies:place(key, reads)
     return list
 end
 
--- has a ring come up that moves keys since this request found its servers? Then it may not write there any more.
-function Copies:has_left()
+-- has a ring come up that moves keys since this request found its servers? Then it may not write there any more. doubt: of what it
+-- has written there it may find out whether it was done, until the new ring is in force.
+function Copies:has_left(doubt)
     local V = self.memory
-    if self.ring == V.ring and not V.next then return false end
+    if self.ring == V.ring and (not V.next or doubt and mono() < (V.turn or math.huge)) then return false end
     self.left = (V.next or V.ring).place ~= self.ring.place
     return self.left
 end

@@ -2,6 +2,7 @@
 -- changing, and there is nothing to do beside it. That is most of what is asked, so it makes as few tables as it can. What it can't
 -- end goes the long way (coherent.lua), which goes on with what was sent, and does not send it again. Worker VM.
 local mono, ANY, READ <const>, STORE <const> = mcp.time_mono_millis, mcp.WAIT_ANY, M.READ, M.STORE
+local MOST <const> = 4 -- handles of one server that the short way uses
 local Copies = M.Copies
 
 local function took(res) return res:code() == mcp.MCMC_CODE_OK end -- one that failed has a code of its own
@@ -67,8 +68,16 @@ local function count(t, r, cmd, key, list, start, limit)
     return nil, { list = list, used = 4, uses = 2, look = true, spread = item, q = q, form = form, how = how }
 end
 
+-- the view is about to run out: this request reads it before it ends. Those that begin now would come too late where answers take long.
+local function read_on(t, V, list)
+    V.due = V.valid -- the others need not
+    t:begin()
+    for i = 1, #list do t.used[list[i]] = MOST end
+    t:renew()
+end
+
 -- known: of M.view -> function(t, r, cmd, key, class) -> the answer; else nil, and what was sent, if anything: list = of the key's
--- servers, used = handles of the first, counts = its answer is good for the long way; for a write with copies also how, q, form,
+-- servers in `ring`, used = handles of the first, counts = its answer is good for the long way; for a write with copies also how, q, form,
 -- make (as M.decided), uses = handles of a copy, spread = whether the last of them was for the new version, look = whether the first of
 -- the second server's was for a look.
 function M.usual(known)
@@ -78,16 +87,17 @@ function M.usual(known)
         local counts = class ~= READ and class ~= STORE
         if counts and cmd ~= mcp.CMD_INCR and cmd ~= mcp.CMD_DECR then return end
         local now = mono()
-        if now >= V.early and (now >= V.valid or V.due ~= V.valid) then
-            V.due = V.valid -- this one reads the view when it is done, the others need not
-            return
-        end
-        local list = orders[V.ring.place](key)
+        if now >= V.valid then return end
+        local ring, res, begun = V.ring, nil, nil
+        local list = orders[ring.place](key)
         if list.unknown then return end
         local limit = V.valid + M.GRACE
-        if class ~= READ and #list > 1 then return (counts and count or put)(t, r, cmd, key, list, now, limit) end
-        if counts then return end
-        return ask_one(t, r, class, list, limit)
+        if class ~= READ and #list > 1 then res, begun = (counts and count or put)(t, r, cmd, key, list, now, limit)
+        elseif counts then return
+        else res, begun = ask_one(t, r, class, list, limit) end
+        if res and V.due ~= V.valid and mono() >= V.early then read_on(t, V, list)
+        elseif begun then begun.ring = ring end
+        return res, begun
     end
 end
 

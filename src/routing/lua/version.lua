@@ -61,15 +61,15 @@ end
 
 -- who is to decide, once it is known whether what is in doubt was done -> the authority, or nil and what `decide` returns
 local function ready(t, list, key, b, how, before)
-    local p, done, value, last, later = t:lead(list), nil, nil, nil, nil
-    if not p then return nil end
     local mine = how.doubt
+    local p, done, value, last, later = t:lead(list, mine), nil, nil, nil, nil
+    if not p then return nil end
     while mine and mine.id and done == nil do
         done, value, last, later = t:resolve(p, list, key, b, mine)
         if done == nil then
             if t.used_up then return nil end
             t:owe(p, key, b)
-            p = t:lead(list)
+            p = t:lead(list, mine)
             if not p then return nil end
         end
     end
@@ -89,7 +89,7 @@ local function ready(t, list, key, b, how, before)
         if same == nil then t:ask(M.remove_key(key, b), p) end -- a cache may lose a key
     end
     how.doubt = nil
-    return p
+    return not (mine and t:has_left()) and p or nil
 end
 
 -- was it done? -> as `decide`, or nil: it is in doubt, or was not. tried: when it was sent, to whom, and what was heard.

@@ -6,6 +6,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod begun;
 mod controls;
 mod held;
 mod in_turn;

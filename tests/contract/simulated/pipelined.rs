@@ -46,8 +46,7 @@ fn assert_caught(from: &str, to: &str, frozen: bool) {
 
 #[test]
 fn going_on_when_the_view_is_there_though_others_wait_is_caught() {
-    let lines_up = "if(waits or V.waiting>0)and self:line_up(key,waits)or late then";
-    assert_caught(lines_up, "if late then", false);
+    assert_caught("local behind=(waits or V.waiting>0)and self:line_up(key,waits)", "local behind=false", false);
 }
 
 #[test]
