@@ -223,6 +223,19 @@ fn goals(subjects: &Subjects, times: &Times, memory: memory::Memory, scale: &sca
     goal("local hit in a container to direct, one request", times.hit(Name::Container), ">=", 0.9);
     goal("local hit in the proxy to direct, pipelined", hits.ratio(Name::Internal, Name::Direct), ">=", 0.9);
     goal("local hit in a container to direct, pipelined", hits.ratio(Name::Container, Name::Direct), ">=", 0.9);
+    // No goal of the project, but what the two above could be at best: `least` does nothing but pass the request on.
+    goal(
+        "local hit in the proxy to the least route, pipelined",
+        hits.ratio(Name::Internal, Name::LeastInternal),
+        ">=",
+        0.9,
+    );
+    goal(
+        "local hit in a container to the least route, pipelined",
+        hits.ratio(Name::Container, Name::LeastContainer),
+        ">=",
+        0.9,
+    );
     goal("resident memory of an idle proxy, MB", memory.idle, "<=", 8.0);
     goal("with 1,024 requests in flight, MB", memory.busy, "<=", 40.0);
     goal("1,000 proxies' readings of the view, cores of a server", scale.core(), "<=", 0.1);

@@ -30,10 +30,14 @@ pub(crate) enum Name {
     Container,
     /// Failover, its local cache in the proxy.
     Internal,
+    /// A route that asks the local cache in its own container and nothing else: what no route in a proxy can better.
+    LeastContainer,
+    /// The same for a cache in the proxy.
+    LeastInternal,
 }
 
 /// In the order of the tables' columns.
-pub(crate) const ALL: [(Name, &str); 9] = [
+pub(crate) const ALL: [(Name, &str); 11] = [
     (Name::Direct, "direct"),
     (Name::Allfastest, "allfastest"),
     (Name::Hash, "hash"),
@@ -43,6 +47,8 @@ pub(crate) const ALL: [(Name, &str); 9] = [
     (Name::Sharded, "sharded"),
     (Name::Container, "failover cont."),
     (Name::Internal, "failover int."),
+    (Name::LeastContainer, "least cont."),
+    (Name::LeastInternal, "least int."),
 ];
 
 /// Seconds that a local copy lives: none ends while it is measured.
@@ -99,6 +105,8 @@ fn proxy(name: Name, servers: &[SocketAddr], local: SocketAddr) -> Result<Option
         Name::Sharded => Layout::sharded(),
         Name::Container => failover(LocalPlace::Container),
         Name::Internal => failover(LocalPlace::Internal),
+        Name::LeastContainer => return Proxy::start(&least(&pool_of(local), "made"), "").map(Some),
+        Name::LeastInternal => return Proxy::start(&least("true", "mcp.internal_handler"), "").map(Some),
     };
     Proxy::start(&library::library().text, &layout.config(servers, Some(local))).map(Some)
 }
@@ -127,5 +135,23 @@ fn hash(servers: &[SocketAddr]) -> String {
     format!(
         "{SETTINGS}pools{{ main = {{ backends = {{ {} }} }} }}\nroutes{{ default = route_direct{{ child = \"main\" }} }}\n",
         backends.join(", "),
+    )
+}
+
+fn pool_of(server: SocketAddr) -> String {
+    let (host, port) = (server.ip(), server.port());
+    format!("mcp.pool({{ mcp.backend({{ label = \"local\", host = \"{host}\", port = \"{port}\" }}) }})")
+}
+
+/// A library of one route of one line. made: what its configuration makes, in Lua; cache: what the route asks, which may be `made`.
+fn least(made: &str, cache: &str) -> String {
+    format!(
+        "function mcp_config_pools() return {made} end\n\
+         function mcp_config_routes(made)\n  \
+         local route = mcp.funcgen_new()\n  \
+         local cache = route:new_handle({cache})\n  \
+         local function answer(rctx) return function(r) return rctx:enqueue_and_wait(r, cache) end end\n  \
+         route:ready({{ n = \"least\", f = answer }})\n  \
+         mcp.attach(mcp.CMD_ANY_STORAGE, route)\nend\n"
     )
 }
