@@ -223,7 +223,7 @@ fn goals(subjects: &Subjects, times: &Times, memory: memory::Memory, scale: &sca
     goal("local hit in a container to direct, one request", times.hit(Name::Container), ">=", 0.9);
     goal("local hit in the proxy to direct, pipelined", hits.ratio(Name::Internal, Name::Direct), ">=", 0.9);
     goal("local hit in a container to direct, pipelined", hits.ratio(Name::Container, Name::Direct), ">=", 0.9);
-    // No goal of the project, but what the two above could be at best: `least` does nothing but pass the request on.
+    // Not goals of the project: how far the two above are from the best that a route can do, which is to pass the request on.
     goal(
         "local hit in the proxy to the least route, pipelined",
         hits.ratio(Name::Internal, Name::LeastInternal),
