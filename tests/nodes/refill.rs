@@ -24,7 +24,7 @@ const WHOLE_BOUND: Duration = Duration::from_secs(180);
 pub(crate) fn the_component_gates_cache_pods_on_their_data(bed: &Bed) -> String {
     bed.wait_installed();
     let start = Instant::now();
-    bed.kubectl(&["apply", "-k", &bed.overlay(&["resync"])]);
+    bed.kubectl(&["apply", "-k", &bed.overlay(RESYNC)]);
     bed.kubectl(&["rollout", "status", "deployment/memcached-injector", "--namespace=memcached-injector", ROLLOUT]);
     bed.kubectl(&["rollout", "status", "statefulset/memcached", "--namespace=cache", ROLLOUT]);
     wait_whole(bed);
@@ -65,7 +65,7 @@ fn only_that_condition(bed: &Bed) {
 }
 
 pub(crate) fn each_node_dies_in_turn_and_no_key_is_lost(bed: &Bed) -> String {
-    let namespace = apps(bed);
+    let namespace = apps(bed, RESYNC);
     let keys = keys(bed, &namespace, "dies");
     let mut figures = Vec::new();
     for (number, death) in [(1, Death::Silent), (2, Death::LinkDown), (0, Death::Silent)] {
@@ -85,7 +85,7 @@ pub(crate) fn each_node_dies_in_turn_and_no_key_is_lost(bed: &Bed) -> String {
 }
 
 pub(crate) fn each_node_is_drained_in_turn_and_no_key_is_lost(bed: &Bed) -> String {
-    let namespace = apps(bed);
+    let namespace = apps(bed, RESYNC);
     let keys = keys(bed, &namespace, "drained");
     let mut figures = Vec::new();
     for number in 0..3 {
@@ -119,7 +119,7 @@ pub(crate) fn a_change_of_the_image_loses_no_key(bed: &Bed) -> String {
 
 /// Everything rolled by `change`, under traffic.
 pub(crate) fn rolled(bed: &Bed, what: &str, change: impl FnOnce(&Bed) + Send) -> String {
-    let namespace = apps(bed);
+    let namespace = apps(bed, RESYNC);
     let keys = keys(bed, &namespace, what);
     let app = &bed.pods(&namespace, "app=replicated", 3)[0];
     let mut busy = written(app, &format!("busy-{what}"), BUSY_KEYS);
@@ -139,8 +139,13 @@ pub(crate) fn rolled(bed: &Bed, what: &str, change: impl FnOnce(&Bed) + Send) ->
     )
 }
 
-/// Three pods with a sidecar, one a node; returns their namespace.
-pub(crate) fn apps(bed: &Bed) -> String {
+/// What these tests stand on. Applied by each of them, as it may be the only one that runs.
+pub(crate) const RESYNC: &[&str] = &["resync"];
+
+/// A cluster with these components, and three pods with a sidecar, one a node; returns their namespace.
+pub(crate) fn apps(bed: &Bed, components: &[&str]) -> String {
+    bed.kubectl(&["apply", "-k", &bed.overlay(components)]);
+    bed.kubectl(&["rollout", "status", "statefulset/memcached", "--namespace=cache", ROLLOUT]);
     wait_whole(bed);
     let namespace = bed.namespace();
     bed.apply(&deployment(&namespace, Some("replicated")));

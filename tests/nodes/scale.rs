@@ -6,23 +6,24 @@ use testbed::wait::{Look, until};
 
 use crate::app::written;
 use crate::bed::Bed;
-use crate::refill::{BUSY_KEYS, ROLLOUT, apps, keys, none_lost, rolled, wait_whole};
+use crate::refill::{BUSY_KEYS, RESYNC, ROLLOUT, apps, keys, none_lost, rolled, wait_whole};
 use crate::traffic::{Seen, in_time, slowest, traffic_while};
 
 /// A change on an idle machine takes some 15 s; every pod has to know the servers first.
 const CHANGE: Duration = Duration::from_secs(240);
+const MORE_THAN_NODES: &[&str] = &["resync", "cache-spread-soft"];
 const SET: &str = "statefulset/memcached";
 
 /// `kubectl apply` of a kustomization that changes the template: it needs more servers than nodes afterwards.
 pub(crate) fn a_change_of_the_template_loses_no_key(bed: &Bed) -> String {
-    let overlay = bed.overlay(&["resync", "cache-spread-soft"]);
+    let overlay = bed.overlay(MORE_THAN_NODES);
     rolled(bed, "template", |bed| drop(bed.kubectl(&["apply", "-k", &overlay])))
 }
 
 pub(crate) fn servers_are_added_and_taken_away_unnoticed(bed: &Bed) -> String {
     changed(
         bed,
-        "scale",
+        ("scale", MORE_THAN_NODES),
         &[
             ("3 to 5 servers", &|bed| {
                 bed.kubectl(&["scale", SET, "--replicas=5", "--namespace=cache"]);
@@ -45,14 +46,18 @@ pub(crate) fn copies_are_taken_away_and_added_unnoticed(bed: &Bed) -> String {
         bed.kubectl(&["annotate", "--overwrite", SET, &copies_are, "--namespace=cache"]);
         wait_ring(bed, 3, Some(copies));
     };
-    changed(bed, "copies", &[("all to 1 copy", &|bed| annotate(bed, 1)), ("1 to 2 copies", &|bed| annotate(bed, 2))])
+    changed(
+        bed,
+        ("copies", RESYNC),
+        &[("all to 1 copy", &|bed| annotate(bed, 1)), ("1 to 2 copies", &|bed| annotate(bed, 2))],
+    )
 }
 
 type Step<'a> = (&'a str, &'a (dyn Fn(&Bed) + Sync));
 
 /// Each step under traffic; afterwards every key is there.
-fn changed(bed: &Bed, prefix: &str, steps: &[Step<'_>]) -> String {
-    let namespace = apps(bed);
+fn changed(bed: &Bed, (prefix, components): (&str, &[&str]), steps: &[Step<'_>]) -> String {
+    let namespace = apps(bed, components);
     let keys = keys(bed, &namespace, prefix);
     let app = &bed.pods(&namespace, "app=replicated", 3)[0];
     let mut busy = written(app, &format!("busy-{prefix}"), BUSY_KEYS);
