@@ -754,6 +754,7 @@ local EARLY<const> =0.65
 local WATCH<const> =3
 local TELL<const>,TOLD<const> =3000,10
 local FEW<const>,STEP<const> =4,0.005
+local LATE<const> =2000*M.TIMEOUT
 local STAYS<const> =2000
 local Copies=M.Copies
 local function memory()
@@ -932,9 +933,13 @@ for _,mark in ipairs(marks)do
 if mark.server==server and mark.owner==owner then return true end
 end
 end
+function M.reading(V)
+if V.reading>0 and mono()- V.since>LATE then V.reading=0 end
+return V.reading
+end
 function Copies:renew()
 local V,start=self.memory,mono()
-if V.reading>0 and start - V.asked>1000 then V.reading=0 end
+if M.reading(V)==0 then V.since=start end
 V.reading,V.asked=V.reading+1,start
 local seen,answers=self:read_view()
 V.reading=math.max(V.reading - 1,0)
@@ -988,7 +993,7 @@ end
 function Copies:see(time)
 local V=self.memory
 while V.valid<=time and not self.used_up do
-local shared=V.reading>=FEW and V.asked+M.LEASE>time and mono()- V.asked<M.TIMEOUT*1000
+local shared=M.reading(V)>=FEW and V.asked+M.LEASE>time
 if shared then self.rctx:sleep(STEP)else self:renew()end
 end
 end
@@ -999,7 +1004,7 @@ local late=now>=V.valid
 local waits=late or not(V.calm and V.steady)
 local behind=(waits or V.waiting>0)and self:line_up(key,waits)
 if late and not self.begun then self:see(now)
-elseif behind and V.reading<FEW then self:renew()end
+elseif behind and M.reading(V)<FEW then self:renew()end
 end
 function Copies:leave(wrote)
 local V=self.memory
@@ -1007,7 +1012,7 @@ if self.line then self:step_out()end
 if wrote and self.missed then self:in_force()end
 if self.used_up then return end
 local now=mono()
-if now>=V.early and not self.spent and(V.reading==0 or now - V.asked>1000)then self:renew()end
+if now>=V.early and not self.spent and M.reading(V)==0 then self:renew()end
 if V.tends>0 then self:tend()end
 end
 end
@@ -1170,7 +1175,7 @@ elseif looks==LOOKS then return false
 else
 looks=looks+1
 t.rctx:sleep(LOOK)
-if V.reading==0 then t:renew()end
+if M.reading(V)==0 then t:renew()end
 end
 turn(V)
 end

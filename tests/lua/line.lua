@@ -26,18 +26,18 @@ local late = request(1)
 same(late:line_up("hot", true), true, "it asks for the view itself")
 same(late.line, nil, "but does not stand in line")
 
--- their clients leave: whoever comes a second later waits for none of them
+-- they end in errors: whoever comes a second later waits for none of them
 NOW = NOW + 1001
 local next_one = request(1)
-same(next_one:line_up("hot", true), false, "a line of those who have left is forgotten")
+same(next_one:line_up("hot", true), false, "a line of those is forgotten")
 same(V.waiting, 1, "they are not counted")
 same(next_one:must_wait(), nil, "goes at once")
 same(V.waiting, 0, "nobody waits again")
 
--- one leaves, and others stand behind it: they wait for a second at most
+-- one ends so, and others stand behind it: they wait for a second at most
 local gone, patient = request(1), request(1)
 gone:line_up("k", true)
 patient:line_up("k", true)
 same(patient:must_wait(), true, "it may be busy")
 NOW = NOW + 1000
-same(patient:must_wait(), nil, "its client has left")
+same(patient:must_wait(), nil, "it may be gone")

@@ -64,6 +64,11 @@ fn what_one_connection_asks_for_one_key_goes_on_in_order() {
 }
 
 #[test]
+fn a_reading_of_the_view_that_ended_in_an_error_is_not_waited_for() {
+    holds("lease.lua", &["lease.lua"]);
+}
+
+#[test]
 fn a_stand_in_is_told_no_long_lifetime() {
     holds("gutter.lua", &["order.lua", "item.lua", "gutter.lua"]);
 }

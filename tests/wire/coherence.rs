@@ -192,3 +192,19 @@ fn a_copy_that_was_emptied_is_filled_back_by_reads() {
     });
     all_read(&mut clients[1], "old");
 }
+
+/// memcached runs a request to its end whoever waits for it, so none is left half done, and nothing that it holds is left behind.
+#[test]
+fn a_write_reaches_all_copies_though_its_client_has_gone() {
+    let servers = servers(3);
+    let proxy = Proxy::start(&Layout::replicated(3).config(&servers, 1));
+    proxy.client().ask("set k 0 0 1\r\n1\r\n", "STORED\r\n");
+    servers.iter().for_each(Server::freeze);
+    let mut client = proxy.client();
+    client.send(b"set k 0 0 1\r\n2\r\n");
+    drop(client);
+    servers.iter().for_each(Server::thaw);
+    wait_for("the write on all servers", || {
+        servers.iter().all(|server| server.client().text("mg k v\r\n") == "VA 1\r\n2\r\n")
+    });
+}

@@ -12,12 +12,14 @@ local TELL <const>, TOLD <const> = 3000, 10 -- ms between two times that this pr
 -- Readings under way at once, from which on a request waits for one of them; a worker short of processor time would spend most of what
 -- it has on reading the same thing for each request. It looks every STEP (seconds), which is more than one reading alone takes.
 local FEW <const>, STEP <const> = 4, 0.005
+local LATE <const> = 2000 * M.TIMEOUT -- ms after which a reading has ended: its servers have answered, or are taken for lost
 -- ms for which mark `all` stays as `r` on all of Q; longer than a controller lets it stand there
 local STAYS <const> = 2000
 local Copies = M.Copies
 
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again;
+-- since: when the oldest of the readings that are under way began; asked: when the youngest did;
 -- calm: all servers are trusted and no change is pending; unposted: marks, by server, that may not stand on all of Q yet; losses:
 -- when the last server was lost, ms since 1970, never the same twice; tell: when to say what this proxy knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua; lines, waiting, swept: see line.lua.
 local function memory()
@@ -234,10 +236,16 @@ local function stands(marks, server, owner)
     end
 end
 
+-- how many requests are reading the view. One that ended in an error of Lua's, which no answer ever comes to, counts for `LATE`.
+function M.reading(V)
+    if V.reading > 0 and mono() - V.since > LATE then V.reading = 0 end
+    return V.reading
+end
+
 -- reads the view and takes it over
 function Copies:renew()
     local V, start = self.memory, mono()
-    if V.reading > 0 and start - V.asked > 1000 then V.reading = 0 end -- a client left while its request was reading
+    if M.reading(V) == 0 then V.since = start end
     V.reading, V.asked = V.reading + 1, start
     local seen, answers = self:read_view()
     V.reading = math.max(V.reading - 1, 0)
@@ -298,7 +306,7 @@ end
 function Copies:see(time)
     local V = self.memory
     while V.valid <= time and not self.used_up do
-        local shared = V.reading >= FEW and V.asked + M.LEASE > time and mono() - V.asked < M.TIMEOUT * 1000 -- longer: its client has left
+        local shared = M.reading(V) >= FEW and V.asked + M.LEASE > time
         if shared then self.rctx:sleep(STEP) else self:renew() end
     end
 end
@@ -312,7 +320,7 @@ function Copies:enter(key)
     local waits = late or not (V.calm and V.steady)
     local behind = (waits or V.waiting > 0) and self:line_up(key, waits)
     if late and not self.begun then self:see(now)
-    elseif behind and V.reading < FEW then self:renew() end
+    elseif behind and M.reading(V) < FEW then self:renew() end
 end
 
 -- after a request: what it missed must be marked in force before a write is acknowledged, and there is work to ride along
@@ -322,6 +330,6 @@ function Copies:leave(wrote)
     if wrote and self.missed then self:in_force() end
     if self.used_up then return end
     local now = mono()
-    if now >= V.early and not self.spent and (V.reading == 0 or now - V.asked > 1000) then self:renew() end
+    if now >= V.early and not self.spent and M.reading(V) == 0 then self:renew() end
     if V.tends > 0 then self:tend() end
 end

@@ -11,9 +11,9 @@ local STEP <const> = 0.001 -- seconds
 -- Requests that are kept in order; one connection that has more for one key under way has a key so hot that to hold up all of
 -- them would cost more than their order is worth.
 local DEPTH <const> = 16
-local GONE <const> = 1000 -- ms after which who stands in front is taken for one whose client has left
+local GONE <const> = 1000 -- ms for which one waits for who stands in front: that may have ended in an error of Lua's, which leaves its place
 
--- forgets lines in which only those can stand whose clients have left
+-- forgets lines in which only those can stand that have ended so
 local function sweep(V, now)
     V.swept = now
     for name, line in pairs(V.lines) do

@@ -101,7 +101,7 @@ local function compare(t, x, key, b)
     return gone and gone:ok() and gone:code() ~= mcp.MCMC_CODE_EXISTS and t:counts(source, list)
 end
 
--- one owed key of a server that is back. The note stays until it is done, in case that the client leaves meanwhile.
+-- one owed key of a server that is back. The note stays until it is done, in case that the request ends in an error.
 local function mend(t, x, rec)
     local now = mono()
     local name, since, tries = nil, nil, 0

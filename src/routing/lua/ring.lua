@@ -57,7 +57,7 @@ local function await(t, V)
         else
             looks = looks + 1
             t.rctx:sleep(LOOK)
-            if V.reading == 0 then t:renew() end
+            if M.reading(V) == 0 then t:renew() end
         end
         turn(V)
     end
