@@ -12,6 +12,7 @@ mod pipelined;
 mod scale;
 mod split;
 mod storms;
+mod views;
 
 use std::env;
 use std::ops::Range;
