@@ -26,7 +26,7 @@ pub struct Slow {
     pub what: String,
 }
 /// One of this many operations of mixed traffic is a write: a cache is mostly read.
-const WRITE_ONE_OF: u64 = 10;
+const WRITE_ONE_OF: usize = 10;
 
 /// What a run of operations came to.
 #[derive(Debug, Default, Clone)]
@@ -93,6 +93,8 @@ pub struct Workload {
     /// Version last stored for each key; `None` where nothing is known (never stored, or a write with unknown outcome).
     stored: Vec<Option<u64>>,
     next_version: u64,
+    /// Operations of mixed traffic so far.
+    steps: usize,
 }
 
 impl Workload {
@@ -104,6 +106,7 @@ impl Workload {
             value_bytes,
             stored: vec![None; keys],
             next_version: 0,
+            steps: 0,
         }
     }
 
@@ -123,6 +126,7 @@ impl Workload {
             value_bytes: self.value_bytes,
             stored: self.stored.clone(),
             next_version: self.next_version,
+            steps: self.steps,
         }
     }
 
@@ -156,26 +160,31 @@ impl Workload {
         let start = Instant::now();
         let gap = Duration::from_secs(1) / rate.max(1);
         let mut event = Some(event);
-        let mut sent = 0_u64;
-        // Multiplying by an odd constant visits the keys in an order that is fixed but not the servers' order.
-        let keys = self.stored.len().max(1) as u64;
+        let mut sent = 0_u32;
         while start.elapsed() < length {
             if start.elapsed() >= length / 2
                 && let Some(event) = event.take()
             {
                 event();
             }
-            let key = usize::try_from(sent.wrapping_mul(7_919) % keys).unwrap_or(0);
-            if sent.is_multiple_of(WRITE_ONE_OF) {
-                self.write(key, &mut tally);
-            } else {
-                self.read(key, &mut tally);
+            match self.next_step() {
+                (key, true) => self.write(key, &mut tally),
+                (key, false) => self.read(key, &mut tally),
             }
-            sent += 1;
-            let due = gap.saturating_mul(u32::try_from(sent).unwrap_or(u32::MAX));
+            sent = sent.saturating_add(1);
+            let due = gap.saturating_mul(sent);
             thread::sleep(due.saturating_sub(start.elapsed())); // the rate, not a hope: a late operation is sent at once
         }
         tally
+    }
+
+    /// A key, and whether it is to be written: in ten visits once.
+    fn next_step(&mut self) -> (usize, bool) {
+        let keys = self.stored.len().max(1);
+        let (round, place) = (self.steps / keys, self.steps % keys);
+        self.steps += 1;
+        // Multiplying by a prime visits the keys in an order that is fixed but not the servers' order.
+        (place * 7_919 % keys, (round + place).is_multiple_of(WRITE_ONE_OF))
     }
 
     fn key(&self, key: usize) -> String {

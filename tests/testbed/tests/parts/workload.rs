@@ -31,3 +31,22 @@ fn a_refused_write_is_no_error_and_leaves_the_key_unknown() {
     assert_eq!((written.refused, written.errors, written.stored), (3, 0, 0), "{written:?}");
     assert_eq!(workload.read_all().operations, 0);
 }
+
+/// Else nothing old could be noticed: what is read would never have been rewritten.
+#[test]
+fn mixed_traffic_rewrites_each_key_and_reads_it_afterwards() {
+    const KEYS: usize = 20;
+    let server = Server::start().unwrap();
+    let mut workload = Workload::new(server.address(), "k", KEYS, 50);
+    workload.write_all();
+    let before: Vec<_> = (0..KEYS).map(|key| server.client().get(&format!("k-{key}")).unwrap()).collect();
+    workload.mixed(Duration::from_millis(500), 2_000, || ());
+    let mut other = server.client();
+    for (key, old) in before.into_iter().enumerate() {
+        let (name, old) = (format!("k-{key}"), old.unwrap());
+        assert_ne!(other.get(&name).unwrap().unwrap().value, old.value, "{name} was not rewritten");
+        assert!(other.set(&name, &old.value, 0, 0).unwrap()); // an old value comes back
+    }
+    let during = workload.mixed(Duration::from_millis(200), 2_000, || ());
+    assert!(during.wrong > 0, "{during:?}");
+}
