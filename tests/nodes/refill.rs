@@ -21,13 +21,13 @@ pub(crate) const ROLLOUT: &str = "--timeout=240s";
 /// What a proxy owes that has gone silent is looked after by the leader 75 s later, and a busy machine takes its time.
 const WHOLE_BOUND: Duration = Duration::from_secs(180);
 
+/// What these tests stand on. Applied by each of them, as it may be the only one that runs.
+pub(crate) const RESYNC: &[&str] = &["resync"];
+
 pub(crate) fn the_component_gates_cache_pods_on_their_data(bed: &Bed) -> String {
     bed.wait_installed();
     let start = Instant::now();
-    bed.kubectl(&["apply", "-k", &bed.overlay(RESYNC)]);
-    bed.kubectl(&["rollout", "status", "deployment/memcached-injector", "--namespace=memcached-injector", ROLLOUT]);
-    bed.kubectl(&["rollout", "status", "statefulset/memcached", "--namespace=cache", ROLLOUT]);
-    wait_whole(bed);
+    bring(bed, RESYNC);
     for pod in bed.pods("cache", "memcached.io/cluster=memcached", 3) {
         let conditions = pod["status"]["conditions"].as_array().unwrap();
         let gate =
@@ -139,14 +139,17 @@ pub(crate) fn rolled(bed: &Bed, what: &str, change: impl FnOnce(&Bed) + Send) ->
     )
 }
 
-/// What these tests stand on. Applied by each of them, as it may be the only one that runs.
-pub(crate) const RESYNC: &[&str] = &["resync"];
+/// Applies the manifests with these components, and waits until all is rolled and whole.
+fn bring(bed: &Bed, components: &[&str]) {
+    bed.kubectl(&["apply", "-k", &bed.overlay(components)]);
+    bed.kubectl(&["rollout", "status", "deployment/memcached-injector", "--namespace=memcached-injector", ROLLOUT]);
+    bed.kubectl(&["rollout", "status", "statefulset/memcached", "--namespace=cache", ROLLOUT]);
+    wait_whole(bed);
+}
 
 /// A cluster with these components, and three pods with a sidecar, one a node; returns their namespace.
 pub(crate) fn apps(bed: &Bed, components: &[&str]) -> String {
-    bed.kubectl(&["apply", "-k", &bed.overlay(components)]);
-    bed.kubectl(&["rollout", "status", "statefulset/memcached", "--namespace=cache", ROLLOUT]);
-    wait_whole(bed);
+    bring(bed, components);
     let namespace = bed.namespace();
     bed.apply(&deployment(&namespace, Some("replicated")));
     bed.pods(&namespace, "app=replicated", 3);

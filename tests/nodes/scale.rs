@@ -11,6 +11,7 @@ use crate::traffic::{Seen, in_time, slowest, traffic_while};
 
 /// A change on an idle machine takes some 15 s; every pod has to know the servers first.
 const CHANGE: Duration = Duration::from_secs(240);
+/// For more servers than nodes.
 const MORE_THAN_NODES: &[&str] = &["resync", "cache-spread-soft"];
 const SET: &str = "statefulset/memcached";
 

@@ -5,15 +5,14 @@ use std::collections::BTreeSet;
 
 use memcached_injector::routing::library;
 
-use super::{play, run_again, seeds};
+use super::{run_again, seeds, told};
 use crate::mutants::mutant;
 
 /// Whether each increment that clients were told of made a number of its own.
 fn counts_each_once(library: &str, seed: u64) -> bool {
-    let said = play(library, &format!("SEED = {seed}\n"), include_str!("marked.lua"));
-    let told: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("told\t")).collect();
+    let told = told(library, seed, include_str!("marked.lua"));
     assert!(told.len() >= 40, "{told:?}");
-    let numbers: BTreeSet<&&str> =
+    let numbers: BTreeSet<&String> =
         told.iter().filter(|told| told.ends_with(|last: char| last.is_ascii_digit())).collect();
     numbers.len() == told.len()
 }

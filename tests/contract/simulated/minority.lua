@@ -5,8 +5,7 @@ math.randomseed(SEED)
 local KEYS <const>, READS <const> = 40, 20
 local world = new_world(5, 2)
 local conf = configuration(5, 2)
-local reader, writer
-reader, writer = make_proxy(world, 1, LIBRARY, conf), make_proxy(world, 2, LIBRARY, conf)
+local reader, writer = make_proxy(world, 1, LIBRARY, conf), make_proxy(world, 2, LIBRARY, conf)
 local function set(key, value) writer(("set %s 0 0 %d"):format(key, #value), value .. "\r\n", function() end, key) end
 local function read(key, left)
     reader("get " .. key, nil, function(text)

@@ -108,6 +108,12 @@ fn play(library: &str, globals: &str, part: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What clients were told in a scene, in order: its lines that say so.
+fn told(library: &str, seed: u64, scene: &str) -> Vec<String> {
+    let said = play(library, &format!("SEED = {seed}\n"), scene);
+    said.lines().filter_map(|line| line.strip_prefix("told\t")).map(str::to_owned).collect()
+}
+
 /// One line of the history: start, end (µs), client, proxy, key, call and its two arguments, outcome and its two values.
 fn operation(line: &str) -> Operation {
     let field: Vec<&str> = line.split('\t').collect();

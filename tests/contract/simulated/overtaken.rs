@@ -3,7 +3,7 @@
 
 use memcached_injector::routing::library;
 
-use super::{play, run_again, seeds};
+use super::{run_again, seeds, told};
 use crate::mutants::mutant;
 
 /// Runs for each seed.
@@ -11,8 +11,8 @@ const EACH: u64 = 4;
 
 /// What the clients were told: 5 was read before 7 was written, so the increment comes between them or after both.
 fn is_right(library: &str, seed: u64) -> bool {
-    let said = play(library, &format!("SEED = {seed}\n"), include_str!("overtaken.lua"));
-    let mut told: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("told\t")).collect();
+    let told = told(library, seed, include_str!("overtaken.lua"));
+    let mut told: Vec<&str> = told.iter().map(String::as_str).collect();
     let last = told.pop();
     told.sort_unstable();
     matches!((told.as_slice(), last), (["5", "8", "STORED"], Some("8")) | (["5", "6", "STORED"], Some("7")))

@@ -4,13 +4,8 @@ use std::collections::BTreeSet;
 
 use memcached_injector::routing::library;
 
-use super::{play, run_again, seeds};
+use super::{run_again, seeds, told};
 use crate::mutants::{broken, mutant};
-
-fn told(library: &str, seed: u64, scene: &str) -> Vec<String> {
-    let said = play(library, &format!("SEED = {seed}\n"), scene);
-    said.lines().filter_map(|line| line.strip_prefix("told\t")).map(str::to_owned).collect()
-}
 
 /// Whether each of thirty keys was counted twice.
 fn counts_each_once(library: &str, seed: u64) -> bool {
