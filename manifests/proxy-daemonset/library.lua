@@ -934,12 +934,12 @@ if mark.server==server and mark.owner==owner then return true end
 end
 end
 function M.reading(V)
-if V.reading>0 and mono()- V.since>LATE then V.reading=0 end
+if V.reading>0 and mono()- V.oldest>LATE then V.reading=0 end
 return V.reading
 end
 function Copies:renew()
 local V,start=self.memory,mono()
-if M.reading(V)==0 then V.since=start end
+if M.reading(V)==0 then V.oldest=start end
 V.reading,V.asked=V.reading+1,start
 local seen,answers=self:read_view()
 V.reading=math.max(V.reading - 1,0)

@@ -19,9 +19,9 @@ local Copies = M.Copies
 
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again;
--- since: when the oldest of the readings that are under way began; asked: when the youngest did;
+-- oldest: when the first of the readings that are under way began; asked: when the last did;
 -- calm: all servers are trusted and no change is pending; unposted: marks, by server, that may not stand on all of Q yet; losses:
--- when the last server was lost, ms since 1970, never the same twice; tell: when to say what this proxy knows; servers: records by their name in the view; ring, next, turn, steady: see ring.lua; lines, waiting, swept: see line.lua.
+-- when the last server was lost, ms since 1970, never the same twice; tell: when to say what this proxy knows; servers: records by their name in the view; ring, next, since, turn, steady: see ring.lua; lines, waiting, swept: see line.lua.
 local function memory()
     if not state.view then
         state.view = { valid = 0, early = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
@@ -238,14 +238,14 @@ end
 
 -- how many requests are reading the view. One that ended in an error of Lua's, which no answer ever comes to, counts for `LATE`.
 function M.reading(V)
-    if V.reading > 0 and mono() - V.since > LATE then V.reading = 0 end
+    if V.reading > 0 and mono() - V.oldest > LATE then V.reading = 0 end
     return V.reading
 end
 
 -- reads the view and takes it over
 function Copies:renew()
     local V, start = self.memory, mono()
-    if M.reading(V) == 0 then V.since = start end
+    if M.reading(V) == 0 then V.oldest = start end
     V.reading, V.asked = V.reading + 1, start
     local seen, answers = self:read_view()
     V.reading = math.max(V.reading - 1, 0)

@@ -1,7 +1,7 @@
 -- Rings: which servers hold a key now, which before, and when this proxy turns from one ring to the next. Worker VM.
 -- A ring is numbers (view.lua) over the servers that the configuration lists; the one with the highest epoch on Q counts.
---   pending  a higher epoch is seen: writes wait, reads look in both rings. Over LEASE + GRACE after the reading that found it
---            on a majority of Q: by then nobody writes in the ring before.
+--   pending  a higher epoch is seen (`next`, since `since`): writes wait, reads look in both rings. Over LEASE + GRACE after the
+--            reading that found it on a majority of Q: by then nobody writes in the ring before.
 --   dual     the ring names the one before: what is still there is moved when it is wanted (move.lua)
 -- Keys that both rings keep on the same servers notice nothing. Does not read Q (lease.lua) nor decide to change (a driver).
 local Copies = M.Copies
