@@ -541,7 +541,6 @@ end
 do
 local HANDLES<const> =16
 local READS<const>,READS_OF_Q<const> =8,12
-M.MANY=6
 local QUICK<const> =M.TIMEOUT*800000
 local TRIES<const> =3
 local ANY,READ<const> =mcp.WAIT_ANY,M.READ
@@ -686,7 +685,6 @@ function M.copies(pools,commands,name,view,front,reads)
 local fgen=mcp.funcgen_new()
 local fixed={H={},replies=M.replies(),commands=commands,near=front and front.open(fgen)}
 for method,body in pairs(Copies)do fixed[method]=body end
-fixed.few=reads
 for x,pool in ipairs(pools)do
 local count=reads and READS or HANDLES
 for _,y in ipairs(reads and view.q or{})do
@@ -1255,7 +1253,7 @@ self.left=false
 local list,res=self:place(key,class==M.READ),nil
 if not list then return M.unreachable(self,r,cmd)end
 if list.unknown then res=behind(self,r,cmd,key,act)
-elseif self.pending then res=self:look_everywhere(r,cmd,key,list,act)
+elseif self.pending or self.old and class==M.READ then res=self:look_everywhere(r,cmd,key,list,act)
 elseif self.old then res=self:moving(r,cmd,key,list,class,act)
 elseif self.stand_ins then res=self:relieved(r,cmd,key,list,class,act)
 else res=act(self,r,cmd,key,list)end
@@ -1297,16 +1295,14 @@ end
 if not tickets[p]then tickets[p]=t:send(q,p)end
 t:wait()
 local here=t:got(tickets[p])
-if not here then return nil,false end
-if here:ok()and here:hit()then return nil,true end
+if not here or here:ok()and here:hit()then return nil end
 for _,x in ipairs(t.before)do
 local res=t:got(tickets[x])
 if res and res:ok()then
-if res:hit()then return x,false end
-if not t.V or not t:hollow(x)then return nil,false end
+if res:hit()then return x end
+if not t.V or not t:hollow(x)then return nil end
 end
 end
-return nil,false
 end
 local function confirm(t,key,b,id,from,list)
 for _,x in ipairs(list)do
@@ -1342,29 +1338,20 @@ return false
 end
 local function bring(t,key,b,list,keep)
 local p=t:lead(list)
-if not p then return false end
-local from,here=source(t,key,b,p)
-if not from and not keep then return here end
+if not p or not keep and not source(t,key,b,p)then return nil end
 for try=1,TRIES do
 local lock=take(t,key,p)
-if not lock then return true end
-from=source(t,key,b,p)
+if not lock then return nil end
+local from=source(t,key,b,p)
 local late=from and move(t,key,b,p,list,from,lock)
-if keep and(not late or try==TRIES)then return true,lock end
+if keep and(not late or try==TRIES)then return lock end
 release(t,lock)
-if not late then break end
+if not late then return nil end
 end
-return true
 end
 function Copies:moving(r,cmd,key,list,class,act)
 local b=r:has_flag("b")and" b"or""
-if class==M.READ then
-local res=act(self,r,cmd,key,list)
-local look=not self:tells(res)and not self.left and(self.few or bring(self,key,b,list))
-return look and self:look_everywhere(r,cmd,key,list,act)or res
-end
-local _,lock
-if class~=M.STORE then _,lock=bring(self,key,b,list,class==M.REMOVE or cmd==mcp.CMD_MD)end
+local lock=class~=M.STORE and bring(self,key,b,list,class==M.REMOVE or cmd==mcp.CMD_MD)
 local res=self.left and self.out or act(self,r,cmd,key,list)
 if not self.left then self:all(M.remove_key(key,b),self.old,nil,key,b)end
 if lock then release(self,lock)end
@@ -2487,6 +2474,8 @@ end,
 end
 end
 do
+local state=memcached_proxy
+local BALLAST<const> =512*1024
 local function settings()
 mcp.backend_connect_timeout(M.TIMEOUT)
 mcp.backend_read_timeout(M.TIMEOUT)
@@ -2516,8 +2505,8 @@ local conf=made.conf
 local commands=conf.consistency=="fastest"and M.fastest or M.coherent
 local near=conf.mode=="failover"and M.failover(made.near or mcp.internal_handler,conf.local_cache.ttl)
 local view=M.view(conf)
+state.ballast=state.ballast or string.rep(" ",BALLAST)
 mcp.attach(mcp.CMD_ANY_STORAGE,M.copies(made.pools,commands,conf.mode,view,near,false))
-if#made.pools<=M.MANY then return end
 local reads=M.copies(made.pools,commands,conf.mode .." reads",view,near,true)
 for _,cmd in ipairs({mcp.CMD_GET,mcp.CMD_GETS,mcp.CMD_ME,mcp.CMD_MG})do mcp.attach(cmd,reads)end
 end

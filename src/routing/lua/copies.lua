@@ -7,11 +7,10 @@
 -- for less (fastest.lua, `spent`) can wait for nothing else in that request: what was left over ends any later wait at once.
 --
 -- Each is reset after every request, whether it was used or not, and takes 0.7 kB of every request in flight, at every server that
--- the proxy knows. So where these are many, reads have a route of their own with fewer; more at the servers of Q (lease.lua), which
--- are asked for the view and told of marks too. Most that storms of faults have used: 16; reads, 6, or 10 where all of Q was dead.
+-- the proxy knows. So reads have a route of their own with fewer; more at the servers of Q (lease.lua), which are asked for the view
+-- and told of marks too. Most that storms of faults have used: 14; reads, 6, or 11 at Q.
 local HANDLES <const> = 16 -- for each server
 local READS <const>, READS_OF_Q <const> = 8, 12 -- of the route for reads
-M.MANY = 6 -- servers, beyond which there is one
 
 -- A CLIENT_ERROR in answer to anybody's request resets the connection that all requests of the worker share, and they
 -- fail at once. So a quick failure is tried again, a slow one (the server hangs) is not. Microseconds.
@@ -202,7 +201,6 @@ function M.copies(pools, commands, name, view, front, reads)
     local fgen = mcp.funcgen_new()
     local fixed = { H = {}, replies = M.replies(), commands = commands, near = front and front.open(fgen) }
     for method, body in pairs(Copies) do fixed[method] = body end
-    fixed.few = reads
     for x, pool in ipairs(pools) do
         local count = reads and READS or HANDLES
         for _, y in ipairs(reads and view.q or {}) do

@@ -1,4 +1,6 @@
 -- The two functions that memcached calls. Configuration in, routes out.
+local state = memcached_proxy
+local BALLAST <const> = 512 * 1024 -- bytes
 
 -- seconds and counts; read again at every reload. Equal settings and labels keep a server's connections over a reload.
 local function settings()
@@ -39,8 +41,10 @@ function mcp_config_routes(made)
     local commands = conf.consistency == "fastest" and M.fastest or M.coherent
     local near = conf.mode == "failover" and M.failover(made.near or mcp.internal_handler, conf.local_cache.ttl)
     local view = M.view(conf)
+    -- How soon garbage is collected goes by how much is held. That is little where few requests are in flight, so an eighth of the
+    -- processor time would go into looking through all that is held again and again; this is much to hold and nothing to look through.
+    state.ballast = state.ballast or string.rep(" ", BALLAST)
     mcp.attach(mcp.CMD_ANY_STORAGE, M.copies(made.pools, commands, conf.mode, view, near, false))
-    if #made.pools <= M.MANY then return end
     local reads = M.copies(made.pools, commands, conf.mode .. " reads", view, near, true)
     for _, cmd in ipairs({ mcp.CMD_GET, mcp.CMD_GETS, mcp.CMD_ME, mcp.CMD_MG }) do mcp.attach(cmd, reads) end
 end

@@ -1,4 +1,4 @@
--- Moving: while two rings count, an item is brought to its new servers when it is wanted. Worker VM.
+-- Moving: while two rings count, an item is brought to its new servers before it is changed. Worker VM.
 -- The item is put at the authority by add, with its cas id, then taken away at the source by that id: look and removal in one
 -- step. If the source has it no longer, somebody wrote or removed it, and what was put goes again. Who removes must not meet
 -- an item on its way, so who moves or removes a key that is moving holds its lock, an item at the authority. Every write
@@ -32,7 +32,7 @@ end
 
 local function release(t, lock) t:try(M.remove_id(lock.name, "", lock.id), lock.at) end
 
--- authority p has no such item: the server that it is to be brought from, if any. Of the old servers the first trusted one
+-- the server that the item is to be brought from, if authority p has no such item. Of the old servers the first trusted one
 -- knows, or, if that has been emptied, the next.
 local function source(t, key, b, p)
     local q, tickets = M.ask_id(key, b), {}
@@ -42,16 +42,14 @@ local function source(t, key, b, p)
     if not tickets[p] then tickets[p] = t:send(q, p) end
     t:wait()
     local here = t:got(tickets[p])
-    if not here then return nil, false end
-    if here:ok() and here:hit() then return nil, true end
+    if not here or here:ok() and here:hit() then return nil end
     for _, x in ipairs(t.before) do
         local res = t:got(tickets[x])
         if res and res:ok() then
-            if res:hit() then return x, false end
-            if not t.V or not t:hollow(x) then return nil, false end
+            if res:hit() then return x end
+            if not t.V or not t:hollow(x) then return nil end
         end
     end
-    return nil, false
 end
 
 -- takes `id` away at the source, which shows that it was still there -> true; nil if the source no longer answers
@@ -90,35 +88,25 @@ local function move(t, key, b, p, list, from, lock)
     return false
 end
 
--- brings the key to authority p if it is still with the ring before -> may p have it now?; keep: the lock, to be released
+-- brings the key to its authority if it is still with the ring before -> if it is to be kept, the lock, to be released
 local function bring(t, key, b, list, keep)
     local p = t:lead(list)
-    if not p then return false end
-    local from, here = source(t, key, b, p)
-    if not from and not keep then return here end
+    if not p or not keep and not source(t, key, b, p) then return nil end
     for try = 1, TRIES do
         local lock = take(t, key, p)
-        if not lock then return true end
-        from = source(t, key, b, p) -- it may have gone while the lock was another's
+        if not lock then return nil end
+        local from = source(t, key, b, p) -- it may have gone while the lock was another's
         local late = from and move(t, key, b, p, list, from, lock)
-        if keep and (not late or try == TRIES) then return true, lock end
+        if keep and (not late or try == TRIES) then return lock end
         release(t, lock)
-        if not late then break end
+        if not late then return nil end
     end
-    return true
 end
 
--- does a request for a key that is moving
+-- does a write to a key that is moving
 function Copies:moving(r, cmd, key, list, class, act)
     local b = r:has_flag("b") and " b" or ""
-    if class == M.READ then
-        local res = act(self, r, cmd, key, list)
-        -- where it is still is looked at too, if that was too slow, or is left to others: it takes a handle for each step
-        local look = not self:tells(res) and not self.left and (self.few or bring(self, key, b, list))
-        return look and self:look_everywhere(r, cmd, key, list, act) or res
-    end
-    local _, lock
-    if class ~= M.STORE then _, lock = bring(self, key, b, list, class == M.REMOVE or cmd == mcp.CMD_MD) end
+    local lock = class ~= M.STORE and bring(self, key, b, list, class == M.REMOVE or cmd == mcp.CMD_MD)
     local res = self.left and self.out or act(self, r, cmd, key, list)
     if not self.left then self:all(M.remove_key(key, b), self.old, nil, key, b) end
     if lock then release(self, lock) end

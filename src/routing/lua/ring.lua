@@ -2,7 +2,8 @@
 -- A ring is numbers (view.lua) over the servers that the configuration lists; the one with the highest epoch on Q counts.
 --   pending  a higher epoch is seen (`next`, since `since`): writes wait, reads look in both rings. Over LEASE + GRACE after the
 --            reading that found it on a majority of Q: by then nobody writes in the ring before.
---   dual     the ring names the one before: what is still there is moved when it is wanted (move.lua)
+--   dual     the ring names the one before: what is still there is moved before it is changed (move.lua). Reads look in both:
+--            to move it takes a handle for each step, and a driver moves what nobody changes.
 -- Keys that both rings keep on the same servers notice nothing. Does not read Q (lease.lua) nor decide to change (a driver).
 local Copies = M.Copies
 local mono = mcp.time_mono_millis
@@ -136,7 +137,7 @@ end
 -- is this the answer to a read that found the key, or a wrong request?
 function Copies:tells(res) return res ~= self.out and (not res:ok() or res:hit()) end
 
--- a read while others may write in either ring: the new one has what was written last, the old one what was not moved yet,
+-- a read while two rings count: the new one has what was written last, the old one what was not moved yet,
 -- and the new one again what was moved in between
 function Copies:look_everywhere(r, cmd, key, list, act)
     local res = act(self, r, cmd, key, list)
@@ -161,7 +162,7 @@ function Copies:serve(r, cmd, key, class, act)
         local list, res = self:place(key, class == M.READ), nil
         if not list then return M.unreachable(self, r, cmd) end
         if list.unknown then res = behind(self, r, cmd, key, act)
-        elseif self.pending then res = self:look_everywhere(r, cmd, key, list, act)
+        elseif self.pending or self.old and class == M.READ then res = self:look_everywhere(r, cmd, key, list, act)
         elseif self.old then res = self:moving(r, cmd, key, list, class, act)
         elseif self.stand_ins then res = self:relieved(r, cmd, key, list, class, act) -- gutter.lua
         else res = act(self, r, cmd, key, list) end

@@ -12,7 +12,6 @@ use testbed::random::{self, Random};
 
 use super::{change, drive, filled, missing, shape};
 use crate::layout::Layout;
-use crate::mutants::mutant;
 
 const KEYS: usize = 40;
 
@@ -51,11 +50,7 @@ fn compare(bed: &Bed, proxies: &[usize], seed: u64, over: &AtomicBool) -> usize 
 
 /// The ring goes through these shapes while clients of these proxies ask in turn.
 fn goes_through(layout: &Layout, proxies: &[usize], goals: &[Shape]) {
-    goes_through_with(&library::library().text, layout, proxies, goals);
-}
-
-fn goes_through_with(library: &str, layout: &Layout, proxies: &[usize], goals: &[Shape]) {
-    let bed = filled(layout, library);
+    let bed = filled(layout, &library::library().text);
     let (seed, over) = (random::seed(), AtomicBool::new(false));
     let asked = thread::scope(|scope| {
         let asking = scope.spawn(|| compare(&bed, proxies, seed, &over));
@@ -93,14 +88,4 @@ fn failover_grows_from_three_servers_to_five_and_back() {
 fn failover_before_a_replicated_cluster_grows_and_shrinks() {
     let layout = Layout::failover(LocalPlace::Internal, 60).with_two_copies().growing();
     goes_through(&layout, &[0], &[shape(5, 2), shape(3, 2)]);
-}
-
-/// Reads of a proxy that knows many servers have fewer handles, and move nothing.
-#[test]
-fn with_many_servers_reads_find_what_they_do_not_move() {
-    let library = mutant("M.MANY=6", "M.MANY=0");
-    let failover = Layout::failover(LocalPlace::Internal, 60).with_two_copies().growing();
-    for (layout, proxies) in [(Layout::coherent().with_two_copies().growing(), &[0, 1, 2][..]), (failover, &[0])] {
-        goes_through_with(&library, &layout, proxies, &[shape(5, 2), shape(3, 2)]);
-    }
 }

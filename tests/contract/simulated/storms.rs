@@ -114,13 +114,6 @@ fn taking_an_old_mark_for_a_new_one_is_caught() {
     assert_caught(newer, "elseif mark.state==\"d\"then", CUTS, STORM);
 }
 
-/// Reads of a proxy that knows many servers have fewer handles.
-#[test]
-fn everything_in_random_order_as_before_many_servers() {
-    let library = mutant("M.MANY=6", "M.MANY=0");
-    holds_with(&library, "storms::everything_in_random_order_as_before_many_servers", ALL, STORM);
-}
-
 /// The library with so few handles that requests use up those of a server.
 fn with_few_handles() -> String {
     mutant("local HANDLES<const> =16", "local HANDLES<const> =8")
