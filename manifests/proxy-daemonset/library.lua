@@ -344,7 +344,8 @@ local line=res and res:hit()and" "..(res:line()or"")or""
 local id=find(line," W")and find(line," X")and match(line," c(%d+)")
 return id and M.request("md ".. key .. b .." I C".. id .." E".. id)or nil
 end
-function M.ask_counter(key,b)return M.request("mg ".. key .. b .." f s c u")end
+M.COUNTER="f s c u"
+function M.ask_counter(key,b)return M.request("mg ".. key .. b .." ".. M.COUNTER)end
 function M.id_of(res)
 if not res:hit()then return nil end
 local line=res:line()or""
@@ -368,7 +369,8 @@ local value,ttl=sub(raw,at),match(line," t(%-?%d+)")
 if match(line," [WXZ]")or ttl=="0"or#value~=size+2 then return nil end
 return{value=value,size=size,flags=match(line," f(%d+)"),ttl=ttl,id=match(line," c(%d+)")}
 end
-function M.stamp(key,b,id)return M.request("ma ".. key .. b .." D0 v t E".. id)end
+M.STAMP="D0 v t E"
+function M.stamp(key,b,id)return M.request("ma ".. key .. b .." ".. M.STAMP .. id)end
 function M.counted(res,after,copy,id)
 local ttl,value=match(res and res:raw_string()or"","^VA %d+ t(%-?%d+)[^\r\n]*\r\n(%d+)\r\n$")
 local line=copy:line()
@@ -377,10 +379,13 @@ return nil
 end
 return{value=value .."\r\n",size=#value,flags=match(line,"%f[%w]f(%d+)"),ttl=ttl,id=id}
 end
-function M.place_item(key,b,item,condition,ttl)
+function M.place(item,condition,ttl)
 ttl=ttl or item.ttl
 local life=ttl=="-1"and""or" T".. ttl
-return M.request(format("ms %s %s%s F%s%s E%s%s",key,item.size,b,item.flags,life,item.id,condition),item.value)
+return"F".. item.flags .. life .." E".. item.id .. condition
+end
+function M.place_item(key,b,item,condition,ttl)
+return M.request("ms ".. key .." ".. item.size .. b .." ".. M.place(item,condition,ttl),item.value)
 end
 function M.new_id()
 local now=mcp.time_real_millis()
@@ -428,29 +433,33 @@ if cmd==mcp.CMD_TOUCH then return match(line,"^touch +%S+ +(%-?%d+)")end
 if cmd==mcp.CMD_MG then return match(line," T(%-?%d+)")end
 return match(line,"^gats? +(%-?%d+)")
 end
-local function storage(r,cmd,key,id)
+function M.says(r,cmd,id)
 local flags,ttl,size,cas=match(r:raw_line(),"^%S+ +%S+ +(%d+) +(%-?%d+) +(%d+) *(%d*)")
 if not flags or#flags>10 or tonumber(flags)>4294967295 or#ttl>9 then return nil end
 if cmd~=mcp.CMD_SET and#size>5 or cmd==mcp.CMD_CAS and cas==""then return nil end
-local line="ms ".. key .." ".. size .." F".. flags .." T".. ttl .." E".. id
-local function make(condition)return M.request(line .. condition,r)end
-local whole=cmd~=mcp.CMD_APPEND and cmd~=mcp.CMD_PREPEND
-return make(cmd==mcp.CMD_CAS and" C".. cas or MODE[cmd]),whole and make
+return"F".. flags .." T".. ttl .." E".. id,size,cas
 end
-local function number(r,cmd,key,id)
+function M.maker(r,key,says,size)
+local line="ms ".. key .." ".. size .." ".. says
+return function(condition)return M.request(line .. condition,r)end
+end
+function M.counts_by(r,cmd,id)
 local delta=match(r:raw_line(),"^%S+ +%S+ +(%d+)")
 if not delta or#delta>19 then return nil end
 local up=cmd==mcp.CMD_INCR
-return M.request(format("ma %s D%s M%s v t E%s",key,delta,up and"I"or"D",id)),up and math.tointeger(tonumber(delta))
+return format("D%s M%s v t E%s",delta,up and"I"or"D",id),up and math.tointeger(tonumber(delta))
 end
 function M.translate(r,cmd,key)
 local id=M.new_id()
 if MODE[cmd]then
-local q,make=storage(r,cmd,key,id)
-if q then return q,id,"word",make or nil end
+local says,size,cas=M.says(r,cmd,id)
+if says then
+local make,whole=M.maker(r,key,says,size),cmd~=mcp.CMD_APPEND and cmd~=mcp.CMD_PREPEND
+return make(cmd==mcp.CMD_CAS and" C".. cas or MODE[cmd]),id,"word",whole and make or nil
+end
 elseif cmd==mcp.CMD_INCR or cmd==mcp.CMD_DECR then
-local q,delta=number(r,cmd,key,id)
-if q then return q,id,"number",nil,delta end
+local says,delta=M.counts_by(r,cmd,id)
+if says then return M.request("ma ".. key .." ".. says),id,"number",nil,delta end
 elseif cmd==mcp.CMD_MS or cmd==mcp.CMD_MA and not r:has_flag("c")or cmd==mcp.CMD_MG and r:has_flag("N")
 or cmd==mcp.CMD_MD and r:has_flag("I")then
 local plain=cmd==mcp.CMD_MS and M.class(r,cmd)==M.STORE
@@ -653,6 +662,7 @@ end
 local function context(rctx,shared)
 local t={rctx=rctx,out=rctx:response_new(),dead={},tries={},used={},queued=0}
 if not t.out.raw_string then error(M.TOO_OLD,0)end
+if shared.__index.mutators then t.objects=M.prepare(rctx)end
 for x=1,#shared.__index.H do t.used[x]=0 end
 return setmetatable(t,shared)
 end
@@ -695,11 +705,38 @@ for n=1,count do fixed.H[x][n]=fgen:new_handle(pool)end
 end
 for field,value in pairs(view)do fixed[field]=value end
 local shared,usual,act={__index=fixed},commands.usual and commands.usual(fixed),front and front.answer or answer
-fgen:ready({n=name,u=1,f=function(rctx)
+local prepared=commands.usual and not reads and not front
+fixed.mutators=prepared and M.mutators()or nil
+fgen:ready({n=name,u=prepared and 1+M.PREPARED or 1,f=function(rctx)
 local t=context(rctx,shared)
 return function(r)return act(t,r,usual)end
 end})
 return fgen
+end
+end
+do
+local Copies=M.Copies
+local USES<const> ={look="me",counter="mg",count="ma",stamp="ma",item="ms",copy="ms"}
+M.PREPARED=6
+function M.mutators()
+local key,flags,value,made={t="keycopy",idx=1},{t="flagcopyall",idx=2},{t="valcopy",idx=3},{}
+for use,name in pairs(USES)do
+local command={t="cmdset",cmd=name}
+if name=="me"then made[use]=mcp.req_mutator_new(command,key)
+elseif name=="ms"then made[use]=mcp.req_mutator_new(command,key,value,flags)
+else made[use]=mcp.req_mutator_new(command,key,flags)end
+end
+return made
+end
+function M.prepare(rctx)
+local objects={}
+for use in pairs(USES)do objects[use]=rctx:request_new()end
+return objects
+end
+function Copies:prepared(use,r,flags,value)
+local q=self.objects[use]
+self.mutators[use](q,r,flags,value)
+return q
 end
 end
 do
@@ -2042,43 +2079,57 @@ rctx:wait_cond(#list - 1,ANY)
 for i=2,#list do all=took(rctx:result(H[list[i]][n]))and all end
 return all
 end
-local function put(t,r,cmd,key,list,start,limit)
-if cmd==mcp.CMD_MS and r:has_flag("b")then return end
+local function translated(t,r,cmd,key)
+if cmd==mcp.CMD_SET then
+local id=M.new_id()
+local says,size=M.says(r,cmd,id)
+if says then return t:prepared("item",r,says,r),id,"word",nil,says,size end
+elseif not r:has_flag("b")then
 local q,id,form,make=M.translate(r,cmd,key)
-if not make then return end
+if make then return q,id,form,make end
+end
+end
+local function put(t,r,cmd,key,list,start,limit)
+local q,id,form,make,says,size=translated(t,r,cmd,key)
+if not q then return end
 local rctx,H,p,sent=t.rctx,t.H,list[1],M.sends()
 local look,ticket,turns,old=H[p][1],H[p][2],t.servers[p].turns,nil
-rctx:enqueue(M.ask_id(key,""),look)
+rctx:enqueue(t:prepared("look",r),look)
 rctx:enqueue(q,ticket)
 rctx:wait_cond(2,ANY)
 local before,res=rctx:result(look),rctx:result(ticket)
 if took(res)and mono()<limit then old=M.id_of(before)end
-if old and offer(t,make(" C".. old),list,1)then return form and M.done(t,r,nil,form)or M.answer(t,r,res)end
+local copy=old and(says and t:prepared("copy",r,says .." C".. old,r)or make(" C".. old))
+if old and offer(t,copy,list,1)then return form and M.done(t,r,nil,form)or M.answer(t,r,res)end
+make=make or M.maker(r,key,says,size)
 local tried={p=p,start=start,limit=limit,turns=turns,look=look,cmd=ticket}
 local how={id=id,sure=true,sent=sent,placed={},tried=tried}
 return nil,{list=list,used=2,uses=1,spread=old,q=q,form=form,make=make,how=how}
 end
 local function count(t,r,cmd,key,list,start,limit)
-local q,id,form,_,delta=M.translate(r,cmd,key)
-if not id then return end
+local id=M.new_id()
+local says,delta=M.counts_by(r,cmd,id)
+if not says then return end
+local q,look=t:prepared("count",r,says),t:prepared("look",r)
 local rctx,H,p,sent=t.rctx,t.H,list[1],M.sends()
 local mine,other,turns,old,item=H[p],H[list[2]][1],t.servers[p].turns,nil,nil
-local look=M.ask_id(key,"")
 rctx:enqueue(look,mine[1])
 rctx:enqueue(q,mine[2])
-rctx:enqueue(M.stamp(key,"",id),mine[3])
+rctx:enqueue(t:prepared("stamp",r,M.STAMP .. id),mine[3])
 rctx:enqueue(look,mine[4])
-rctx:enqueue(M.ask_counter(key,""),other)
+rctx:enqueue(t:prepared("counter",r,M.COUNTER),other)
 rctx:wait_cond(5,ANY)
 local before,res,copy=rctx:result(mine[1]),rctx:result(mine[2]),rctx:result(other)
 if took(res)and mono()<limit then old=M.id_of(before)end
 if old and M.is_version(copy,old)then
 item=M.counted(rctx:result(mine[3]),rctx:result(mine[4]),copy,id)
 end
-if item and offer(t,M.place_item(key,"",item," C".. old),list,2)then return M.answer(t,r,res,form)end
+if item and offer(t,t:prepared("copy",r,M.place(item," C".. old),item.value),list,2)then
+return M.answer(t,r,res,"number")
+end
 local tried={p=p,start=start,limit=limit,turns=turns,look=mine[1],cmd=mine[2],fresh=item}
 local how={id=id,delta=delta,sent=sent,placed={},tried=tried}
-return nil,{list=list,used=4,uses=2,look=true,spread=item,q=q,form=form,how=how}
+return nil,{list=list,used=4,uses=2,look=true,spread=item,q=q,form="number",how=how}
 end
 local function read_on(t,V,list)
 V.due=V.valid
@@ -2506,8 +2557,8 @@ local commands=conf.consistency=="fastest"and M.fastest or M.coherent
 local near=conf.mode=="failover"and M.failover(made.near or mcp.internal_handler,conf.local_cache.ttl)
 local view=M.view(conf)
 state.ballast=state.ballast or string.rep(" ",BALLAST)
-mcp.attach(mcp.CMD_ANY_STORAGE,M.copies(made.pools,commands,conf.mode,view,near,false))
 local reads=M.copies(made.pools,commands,conf.mode .." reads",view,near,true)
+mcp.attach(mcp.CMD_ANY_STORAGE,M.copies(made.pools,commands,conf.mode,view,near,false))
 for _,cmd in ipairs({mcp.CMD_GET,mcp.CMD_GETS,mcp.CMD_ME,mcp.CMD_MG})do mcp.attach(cmd,reads)end
 end
 end

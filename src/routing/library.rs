@@ -16,7 +16,7 @@ const HASH_CHARS: usize = 10;
 const FIRST_LINE: &str = "-- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.\n";
 
 /// In the order in which Lua must see them: whoever uses a name of the shared table at load time comes after its file.
-const FILES: [(&str, &str); 25] = [
+const FILES: [(&str, &str); 26] = [
     ("shared.lua", include_str!("lua/shared.lua")),
     ("data.lua", include_str!("lua/data.lua")),
     ("names.lua", include_str!("lua/names.lua")),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str); 25] = [
     ("classes.lua", include_str!("lua/classes.lua")),
     ("reply.lua", include_str!("lua/reply.lua")),
     ("copies.lua", include_str!("lua/copies.lua")),
+    ("prepared.lua", include_str!("lua/prepared.lua")),
     ("view.lua", include_str!("lua/view.lua")),
     ("lease.lua", include_str!("lua/lease.lua")),
     ("lead.lua", include_str!("lua/lead.lua")),

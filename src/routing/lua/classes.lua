@@ -55,22 +55,28 @@ function M.lifetime(r, cmd)
     return match(line, "^gats? +(%-?%d+)")
 end
 
-local function storage(r, cmd, key, id)
+-- a text storage command with the id -> what an `ms` says in place of it, beside condition or mode; its size; the id that it compares.
+-- nil if it says what no `ms` can
+function M.says(r, cmd, id)
     local flags, ttl, size, cas = match(r:raw_line(), "^%S+ +%S+ +(%d+) +(%-?%d+) +(%d+) *(%d*)")
     if not flags or #flags > 10 or tonumber(flags) > 4294967295 or #ttl > 9 then return nil end
     -- a too large ms removes the old item in every mode, a too large text add does not: leave the big ones as they are
     if cmd ~= mcp.CMD_SET and #size > 5 or cmd == mcp.CMD_CAS and cas == "" then return nil end
-    local line = "ms " .. key .. " " .. size .. " F" .. flags .. " T" .. ttl .. " E" .. id
-    local function make(condition) return M.request(line .. condition, r) end
-    local whole = cmd ~= mcp.CMD_APPEND and cmd ~= mcp.CMD_PREPEND
-    return make(cmd == mcp.CMD_CAS and " C" .. cas or MODE[cmd]), whole and make
+    return "F" .. flags .. " T" .. ttl .. " E" .. id, size, cas
 end
 
-local function number(r, cmd, key, id)
+-- what M.says -> condition or mode -> the request
+function M.maker(r, key, says, size)
+    local line = "ms " .. key .. " " .. size .. " " .. says
+    return function(condition) return M.request(line .. condition, r) end
+end
+
+-- incr or decr with the id -> what a `ma` says in place of it; what it adds, if it is incr. nil if no `ma` can
+function M.counts_by(r, cmd, id)
     local delta = match(r:raw_line(), "^%S+ +%S+ +(%d+)")
     if not delta or #delta > 19 then return nil end
     local up = cmd == mcp.CMD_INCR
-    return M.request(format("ma %s D%s M%s v t E%s", key, delta, up and "I" or "D", id)), up and math.tointeger(tonumber(delta))
+    return format("D%s M%s v t E%s", delta, up and "I" or "D", id), up and math.tointeger(tonumber(delta))
 end
 
 -- the client's write -> what to send, its cas id (nil if it can't carry one), how to translate the answer back ("word" for
@@ -79,11 +85,14 @@ end
 function M.translate(r, cmd, key)
     local id = M.new_id()
     if MODE[cmd] then
-        local q, make = storage(r, cmd, key, id)
-        if q then return q, id, "word", make or nil end
+        local says, size, cas = M.says(r, cmd, id)
+        if says then
+            local make, whole = M.maker(r, key, says, size), cmd ~= mcp.CMD_APPEND and cmd ~= mcp.CMD_PREPEND
+            return make(cmd == mcp.CMD_CAS and " C" .. cas or MODE[cmd]), id, "word", whole and make or nil
+        end
     elseif cmd == mcp.CMD_INCR or cmd == mcp.CMD_DECR then
-        local q, delta = number(r, cmd, key, id)
-        if q then return q, id, "number", nil, delta end
+        local says, delta = M.counts_by(r, cmd, id)
+        if says then return M.request("ma " .. key .. " " .. says), id, "number", nil, delta end
     elseif cmd == mcp.CMD_MS or cmd == mcp.CMD_MA and not r:has_flag("c") or cmd == mcp.CMD_MG and r:has_flag("N")
         or cmd == mcp.CMD_MD and r:has_flag("I") then
         -- not for `ma .. c`: when the number gets a digit longer, 1.6.45 reports another id than the E that it stores

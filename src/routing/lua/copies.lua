@@ -160,6 +160,7 @@ end
 local function context(rctx, shared)
     local t = { rctx = rctx, out = rctx:response_new(), dead = {}, tries = {}, used = {}, queued = 0 }
     if not t.out.raw_string then error(M.TOO_OLD, 0) end -- came with 1.6.40; asked for at start, when the first context is made
+    if shared.__index.mutators then t.objects = M.prepare(rctx) end
     for x = 1, #shared.__index.H do t.used[x] = 0 end
     return setmetatable(t, shared)
 end
@@ -211,7 +212,9 @@ function M.copies(pools, commands, name, view, front, reads)
     end
     for field, value in pairs(view) do fixed[field] = value end
     local shared, usual, act = { __index = fixed }, commands.usual and commands.usual(fixed), front and front.answer or answer
-    fgen:ready({ n = name, u = 1, f = function(rctx)
+    local prepared = commands.usual and not reads and not front
+    fixed.mutators = prepared and M.mutators() or nil
+    fgen:ready({ n = name, u = prepared and 1 + M.PREPARED or 1, f = function(rctx)
         local t = context(rctx, shared)
         return function(r) return act(t, r, usual) end
     end })

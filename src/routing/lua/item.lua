@@ -21,7 +21,8 @@ function M.give_back(res, key, b)
 end
 
 -- what a counter's copy has beside its number
-function M.ask_counter(key, b) return M.request("mg " .. key .. b .. " f s c u") end
+M.COUNTER = "f s c u"
+function M.ask_counter(key, b) return M.request("mg " .. key .. b .. " " .. M.COUNTER) end
 
 -- the answer to ask_id -> the id, or nil for a miss. `me` answers with the key in front, which may hold anything but a blank.
 function M.id_of(res)
@@ -63,7 +64,8 @@ end
 -- The request behind a `ma` that gives its version the id. A number that gets longer, or that somebody holds, as memcached's own LRU
 -- maintainer does from an item's second read until it runs again, is made a new item, to which 1.6.45 gives an id of its own whatever E
 -- says: nobody could tell then that it was done. Nobody holds the new item yet, so this is done in place.
-function M.stamp(key, b, id) return M.request("ma " .. key .. b .. " D0 v t E" .. id) end
+M.STAMP = "D0 v t E"
+function M.stamp(key, b, id) return M.request("ma " .. key .. b .. " " .. M.STAMP .. id) end
 
 -- a number that was counted under `id` -> as M.item, or nil if that can't be told from these answers. res: to M.stamp; after: to ask_id,
 -- behind it; copy: to ask_counter, of the version before
@@ -76,12 +78,17 @@ function M.counted(res, after, copy, id)
     return { value = value .. "\r\n", size = #value, flags = match(line, "%f[%w]f(%d+)"), ttl = ttl, id = id }
 end
 
--- the request that puts an item in the place that condition (" C<id>", " ME" for an empty one) tells, its lifetime and
+-- what an `ms` says that puts an item in the place that condition (" C<id>", " ME" for an empty one) tells, its lifetime and
 -- cas id kept. ttl: seconds if not the item's own, "-1" for ever
-function M.place_item(key, b, item, condition, ttl)
+function M.place(item, condition, ttl)
     ttl = ttl or item.ttl
     local life = ttl == "-1" and "" or " T" .. ttl
-    return M.request(format("ms %s %s%s F%s%s E%s%s", key, item.size, b, item.flags, life, item.id, condition), item.value)
+    return "F" .. item.flags .. life .. " E" .. item.id .. condition
+end
+
+-- the same as a request
+function M.place_item(key, b, item, condition, ttl)
+    return M.request("ms " .. key .. " " .. item.size .. b .. " " .. M.place(item, condition, ttl), item.value)
 end
 
 -- a cas id that all copies of one write carry: milliseconds since 1970 (41 bits), proxy (12), sequence (10); never 0,

@@ -44,7 +44,8 @@ function mcp_config_routes(made)
     -- How soon garbage is collected goes by how much is held. That is little where few requests are in flight, so an eighth of the
     -- processor time would go into looking through all that is held again and again; this is much to hold and nothing to look through.
     state.ballast = state.ballast or string.rep(" ", BALLAST)
-    mcp.attach(mcp.CMD_ANY_STORAGE, M.copies(made.pools, commands, conf.mode, view, near, false))
+    -- first the one that says so if memcached is too old, of which the other wants more
     local reads = M.copies(made.pools, commands, conf.mode .. " reads", view, near, true)
+    mcp.attach(mcp.CMD_ANY_STORAGE, M.copies(made.pools, commands, conf.mode, view, near, false))
     for _, cmd in ipairs({ mcp.CMD_GET, mcp.CMD_GETS, mcp.CMD_ME, mcp.CMD_MG }) do mcp.attach(cmd, reads) end
 end

@@ -26,19 +26,32 @@ local function offer(t, q, list, n)
     return all
 end
 
+-- a set as M.translate, and what M.says of a text one
+local function translated(t, r, cmd, key)
+    if cmd == mcp.CMD_SET then
+        local id = M.new_id()
+        local says, size = M.says(r, cmd, id)
+        if says then return t:prepared("item", r, says, r), id, "word", nil, says, size end
+    elseif not r:has_flag("b") then -- else a look at it may take a client's token
+        local q, id, form, make = M.translate(r, cmd, key)
+        if make then return q, id, form, make end
+    end
+end
+
 -- a set where keys have copies -> as `usual`
 local function put(t, r, cmd, key, list, start, limit)
-    if cmd == mcp.CMD_MS and r:has_flag("b") then return end -- a look at such a key may take a client's token
-    local q, id, form, make = M.translate(r, cmd, key)
-    if not make then return end
+    local q, id, form, make, says, size = translated(t, r, cmd, key)
+    if not q then return end
     local rctx, H, p, sent = t.rctx, t.H, list[1], M.sends()
     local look, ticket, turns, old = H[p][1], H[p][2], t.servers[p].turns, nil
-    rctx:enqueue(M.ask_id(key, ""), look)
+    rctx:enqueue(t:prepared("look", r), look)
     rctx:enqueue(q, ticket)
     rctx:wait_cond(2, ANY)
     local before, res = rctx:result(look), rctx:result(ticket)
     if took(res) and mono() < limit then old = M.id_of(before) end
-    if old and offer(t, make(" C" .. old), list, 1) then return form and M.done(t, r, nil, form) or M.answer(t, r, res) end
+    local copy = old and (says and t:prepared("copy", r, says .. " C" .. old, r) or make(" C" .. old))
+    if old and offer(t, copy, list, 1) then return form and M.done(t, r, nil, form) or M.answer(t, r, res) end
+    make = make or M.maker(r, key, says, size)
     local tried = { p = p, start = start, limit = limit, turns = turns, look = look, cmd = ticket }
     local how = { id = id, sure = true, sent = sent, placed = {}, tried = tried }
     return nil, { list = list, used = 2, uses = 1, spread = old, q = q, form = form, make = make, how = how }
@@ -46,26 +59,29 @@ end
 
 -- incr or decr where keys have copies -> as `usual`. What a copy needs beside the number is asked of the second server.
 local function count(t, r, cmd, key, list, start, limit)
-    local q, id, form, _, delta = M.translate(r, cmd, key)
-    if not id then return end
+    local id = M.new_id()
+    local says, delta = M.counts_by(r, cmd, id)
+    if not says then return end
+    local q, look = t:prepared("count", r, says), t:prepared("look", r)
     local rctx, H, p, sent = t.rctx, t.H, list[1], M.sends()
     local mine, other, turns, old, item = H[p], H[list[2]][1], t.servers[p].turns, nil, nil
-    local look = M.ask_id(key, "")
     rctx:enqueue(look, mine[1])
     rctx:enqueue(q, mine[2])
-    rctx:enqueue(M.stamp(key, "", id), mine[3])
+    rctx:enqueue(t:prepared("stamp", r, M.STAMP .. id), mine[3])
     rctx:enqueue(look, mine[4])
-    rctx:enqueue(M.ask_counter(key, ""), other)
+    rctx:enqueue(t:prepared("counter", r, M.COUNTER), other)
     rctx:wait_cond(5, ANY)
     local before, res, copy = rctx:result(mine[1]), rctx:result(mine[2]), rctx:result(other)
     if took(res) and mono() < limit then old = M.id_of(before) end
     if old and M.is_version(copy, old) then
         item = M.counted(rctx:result(mine[3]), rctx:result(mine[4]), copy, id)
     end
-    if item and offer(t, M.place_item(key, "", item, " C" .. old), list, 2) then return M.answer(t, r, res, form) end
+    if item and offer(t, t:prepared("copy", r, M.place(item, " C" .. old), item.value), list, 2) then
+        return M.answer(t, r, res, "number")
+    end
     local tried = { p = p, start = start, limit = limit, turns = turns, look = mine[1], cmd = mine[2], fresh = item }
     local how = { id = id, delta = delta, sent = sent, placed = {}, tried = tried }
-    return nil, { list = list, used = 4, uses = 2, look = true, spread = item, q = q, form = form, how = how }
+    return nil, { list = list, used = 4, uses = 2, look = true, spread = item, q = q, form = "number", how = how }
 end
 
 -- the view is about to run out: this request reads it before it ends. Those that begin now would come too late where answers take long.

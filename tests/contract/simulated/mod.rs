@@ -209,7 +209,7 @@ fn a_removal_that_does_not_look_again_is_caught() {
 
 #[test]
 fn overwriting_a_copy_whatever_it_holds_on_the_short_way_is_caught() {
-    assert_caught("make(\" C\".. old)", "make(\"\")", HEALTHY, Shape::of(3));
+    assert_caught("says ..\" C\".. old,r)", "says,r)", HEALTHY, Shape::of(3));
 }
 
 #[test]

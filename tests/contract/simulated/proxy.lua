@@ -42,6 +42,7 @@ function Answer:elapsed() return self.took * 1000 end
 local Context = {}
 Context.__index = Context
 function Context:response_new() return answer("") end
+function Context:request_new() return request("") end
 function Context:enqueue(q, handle)
     assert(not self.results[handle], "a handle is used twice")
     self.results[handle] = "queued"
@@ -123,6 +124,24 @@ function make_proxy(world, number, library, conf)
                 if r.line:find("^m") then word = ({ STORED = "HD", NOT_STORED = "NS", EXISTS = "EX", NOT_FOUND = "NF" })[word] end
                 out.text = word .. "\r\n"
             else out.text = r.line:find("^m") and "EN\r\n" or "END\r\n" end
+        end
+    end
+    function mcp.req_mutator_new(...)
+        local steps = { ... }
+        return function(q, ...)
+            local words, value = {}, nil
+            for i, step in ipairs(steps) do
+                local given = step.idx and select(step.idx, ...)
+                if step.t == "cmdset" then words[i] = step.cmd
+                elseif step.t == "keycopy" then words[i] = given:key()
+                elseif step.t == "flagcopyall" then words[i] = given
+                elseif step.t == "valcopy" then
+                    value = type(given) == "table" and given.value or given
+                    words[i] = #value - 2
+                end
+            end
+            assert(value or not q.value, "an object that had a value would still claim its size")
+            q.line, q.value = table.concat(words, " "), value
         end
     end
     function mcp.funcgen_new()

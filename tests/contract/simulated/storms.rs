@@ -100,7 +100,7 @@ fn repeating_what_was_done_without_an_answer_is_caught() {
 
 #[test]
 fn leaving_memcacheds_own_id_on_a_number_is_caught() {
-    assert_caught("D0 v t E\".. id)", "D0 v t\")", LOSSES, STORM);
+    assert_caught("M.STAMP=\"D0 v t E\"", "M.STAMP=\"D0 v t O\"", LOSSES, STORM);
 }
 
 #[test]
