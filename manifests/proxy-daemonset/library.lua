@@ -613,18 +613,17 @@ end
 self.dead[x]=true
 self:lose(x)
 end
-function Copies:ask(q,x)
-if self.dead[x]then return nil end
-local alone,res=self.queued==0,nil
-local ticket=self:ticket(x)
-if not ticket then return nil end
-if alone then
-res=self.rctx:enqueue_and_wait(q,ticket)
-else
+function Copies:ask_by(q,ticket)
+if self.queued==0 then return self.rctx:enqueue_and_wait(q,ticket)end
 self:queue(q,ticket)
 self:wait()
-res=self.rctx:result(ticket)
+return self.rctx:result(ticket)
 end
+function Copies:ask(q,x)
+if self.dead[x]then return nil end
+local ticket=self:ticket(x)
+if not ticket then return nil end
+local res=self:ask_by(q,ticket)
 if answered(res)then return res end
 return self:retry(q,x,ticket)
 end
@@ -680,16 +679,16 @@ if self.used_up and self.missed and not M.reads(cmd)then res=M.unknown(self,r)en
 self:leave(class~=READ)
 return res
 end
-local function answer(t,r,usual)
+function Copies:far(r,usual)
 local cmd,key=r:command(),r:key()
 local class,res,begun=M.class(r,cmd),nil,nil
 if usual then
-res,begun=usual(t,r,cmd,key,class)
+res,begun=usual(self,r,cmd,key,class)
 if res then return res end
 end
-t:begin()
-if begun then t:take_over(begun)end
-return t:route(r,cmd,key,class)
+self:begin()
+if begun then self:take_over(begun)end
+return self:route(r,cmd,key,class)
 end
 function M.copies(pools,commands,name,view,front,reads)
 local fgen=mcp.funcgen_new()
@@ -704,10 +703,9 @@ fixed.H[x]={}
 for n=1,count do fixed.H[x][n]=fgen:new_handle(pool)end
 end
 for field,value in pairs(view)do fixed[field]=value end
-local shared,usual,act={__index=fixed},commands.usual and commands.usual(fixed),front and front.answer or answer
-local prepared=commands.usual and not reads and not front
-fixed.mutators=prepared and M.mutators()or nil
-fgen:ready({n=name,u=prepared and 1+M.PREPARED or 1,f=function(rctx)
+local shared,usual,act={__index=fixed},commands.usual and commands.usual(fixed),front and front.answer or Copies.far
+fixed.mutators=commands.usual and not reads and M.mutators()or nil
+fgen:ready({n=name,u=fixed.mutators and 1+M.PREPARED or 1,f=function(rctx)
 local t=context(rctx,shared)
 return function(r)return act(t,r,usual)end
 end})
@@ -733,7 +731,7 @@ local objects={}
 for use in pairs(USES)do objects[use]=rctx:request_new()end
 return objects
 end
-function Copies:prepared(use,r,flags,value)
+function Copies:fill(use,r,flags,value)
 local q=self.objects[use]
 self.mutators[use](q,r,flags,value)
 return q
@@ -2064,8 +2062,14 @@ local mono,ANY,READ<const>,STORE<const> =mcp.time_mono_millis,mcp.WAIT_ANY,M.REA
 local MOST<const> =4
 local Copies=M.Copies
 local function took(res)return res:code()==mcp.MCMC_CODE_OK end
+local function wait(t,n)
+local queued=t.queued
+t.queued=0
+t.rctx:wait_cond(n+queued,ANY)
+end
 local function ask_one(t,r,class,list,limit)
-local res=t.rctx:enqueue_and_wait(r,t.H[list[1]][1])
+local handle=t.H[list[1]][1]
+local res=t.queued>0 and t:ask_by(r,handle)or t.rctx:enqueue_and_wait(r,handle)
 local counts=class==STORE or mono()<limit
 if class==STORE then
 if res:ok()then return M.answer(t,r,res)end
@@ -2083,7 +2087,7 @@ local function translated(t,r,cmd,key)
 if cmd==mcp.CMD_SET then
 local id=M.new_id()
 local says,size=M.says(r,cmd,id)
-if says then return t:prepared("item",r,says,r),id,"word",nil,says,size end
+if says then return t:fill("item",r,says,r),id,"word",nil,says,size end
 elseif not r:has_flag("b")then
 local q,id,form,make=M.translate(r,cmd,key)
 if make then return q,id,form,make end
@@ -2094,12 +2098,12 @@ local q,id,form,make,says,size=translated(t,r,cmd,key)
 if not q then return end
 local rctx,H,p,sent=t.rctx,t.H,list[1],M.sends()
 local look,ticket,turns,old=H[p][1],H[p][2],t.servers[p].turns,nil
-rctx:enqueue(t:prepared("look",r),look)
+rctx:enqueue(t:fill("look",r),look)
 rctx:enqueue(q,ticket)
-rctx:wait_cond(2,ANY)
+wait(t,2)
 local before,res=rctx:result(look),rctx:result(ticket)
 if took(res)and mono()<limit then old=M.id_of(before)end
-local copy=old and(says and t:prepared("copy",r,says .." C".. old,r)or make(" C".. old))
+local copy=old and(says and t:fill("copy",r,says .." C".. old,r)or make(" C".. old))
 if old and offer(t,copy,list,1)then return form and M.done(t,r,nil,form)or M.answer(t,r,res)end
 make=make or M.maker(r,key,says,size)
 local tried={p=p,start=start,limit=limit,turns=turns,look=look,cmd=ticket}
@@ -2110,21 +2114,21 @@ local function count(t,r,cmd,key,list,start,limit)
 local id=M.new_id()
 local says,delta=M.counts_by(r,cmd,id)
 if not says then return end
-local q,look=t:prepared("count",r,says),t:prepared("look",r)
+local q,look=t:fill("count",r,says),t:fill("look",r)
 local rctx,H,p,sent=t.rctx,t.H,list[1],M.sends()
 local mine,other,turns,old,item=H[p],H[list[2]][1],t.servers[p].turns,nil,nil
 rctx:enqueue(look,mine[1])
 rctx:enqueue(q,mine[2])
-rctx:enqueue(t:prepared("stamp",r,M.STAMP .. id),mine[3])
+rctx:enqueue(t:fill("stamp",r,M.STAMP .. id),mine[3])
 rctx:enqueue(look,mine[4])
-rctx:enqueue(t:prepared("counter",r,M.COUNTER),other)
-rctx:wait_cond(5,ANY)
+rctx:enqueue(t:fill("counter",r,M.COUNTER),other)
+wait(t,5)
 local before,res,copy=rctx:result(mine[1]),rctx:result(mine[2]),rctx:result(other)
 if took(res)and mono()<limit then old=M.id_of(before)end
 if old and M.is_version(copy,old)then
 item=M.counted(rctx:result(mine[3]),rctx:result(mine[4]),copy,id)
 end
-if item and offer(t,t:prepared("copy",r,M.place(item," C".. old),item.value),list,2)then
+if item and offer(t,t:fill("copy",r,M.place(item," C".. old),item.value),list,2)then
 return M.answer(t,r,res,"number")
 end
 local tried={p=p,start=start,limit=limit,turns=turns,look=mine[1],cmd=mine[2],fresh=item}
@@ -2343,7 +2347,7 @@ local TEXT<const> ={
 set="^(%S+ +%S+ +%S+ +)(%-?%d+)(.*)$",touch="^(%S+ +%S+ +)(%-?%d+)(.*)$",gat="^(%S+ +)(%-?%d+)(.*)$",
 }
 TEXT.add,TEXT.replace,TEXT.append,TEXT.prepend,TEXT.cas,TEXT.gats=TEXT.set,TEXT.set,TEXT.set,TEXT.set,TEXT.set,TEXT.gat
-local function shortened(line)
+function M.shortened(line)
 local verb=match(line,"^%l+")
 if TEXT[verb]then
 local before,seconds,after=match(line,TEXT[verb])
@@ -2359,12 +2363,11 @@ end)
 if verb=="ms"and not least then flags=flags .." T".. STAND_IN end
 return name .. flags
 end
-M.shortened=shortened
 local Relief={}
 local function for_stand_in(t,q,x)
 if x<=t.regulars then return q end
 local line=match(q:raw_line(),"^[^\r\n]*")
-local other=shortened(line)
+local other=M.shortened(line)
 return other and other~=line and M.request(other,q)or q
 end
 function Relief:send(q,x)return Copies.send(self,for_stand_in(self,q,x),x)end
@@ -2497,10 +2500,10 @@ return again
 end
 return far(t,r)
 end
-local function change(t,r)
+local function change(t,r,usual)
 local gone=M.remove_key(r:key(),r:has_flag("b")and" b"or"")
 t:queue(gone,t.near.drop)
-local res=far(t,r)
+local res=t:far(r,usual)
 t:queue(gone,t.near.last)
 t:wait()
 return res
@@ -2512,14 +2515,14 @@ local t={}
 for _,use in ipairs({"cmd","put","again","drop","last"})do t[use]=fgen:new_handle(near)end
 return t
 end,
-answer=function(t,r)
+answer=function(t,r,usual)
 local cmd=r:command()
 local res=near_can(r,cmd)and t.rctx:enqueue_and_wait(r,t.near.cmd)
 if res and value_in(res)then return res end
 t:begin()
 t.client=r
 if res and res:code()==mcp.MCMC_CODE_END then return fill(t,r,ttl)end
-return(M.class(r,cmd)==M.READ and far or change)(t,r)
+return M.class(r,cmd)==M.READ and far(t,r)or change(t,r,usual)
 end,
 }
 end

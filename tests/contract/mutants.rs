@@ -71,7 +71,7 @@ fn read_after_exists(library: &str) -> String {
 
 #[test]
 fn reading_a_copy_before_the_authority_is_caught() {
-    let usual = ("enqueue_and_wait(r,t.H[list[1]][1])", "enqueue_and_wait(r,t.H[list[#list]][1])");
+    let usual = ("local handle=t.H[list[1]][1]", "local handle=t.H[list[#list]][1]");
     let otherwise = (
         "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=t:lead(list)",
         "local function read(t,r,cmd,key,list)\nwhile true do\nlocal p=t:lead(list) and list[#list]",

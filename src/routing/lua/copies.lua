@@ -100,19 +100,20 @@ function Copies:retry(q, x, ticket)
     self:lose(x)
 end
 
+-- what comes by that ticket; waits for what is queued too
+function Copies:ask_by(q, ticket)
+    if self.queued == 0 then return self.rctx:enqueue_and_wait(q, ticket) end -- a third of the time of the three calls
+    self:queue(q, ticket)
+    self:wait()
+    return self.rctx:result(ticket)
+end
+
 -- the answer of server x, or nil; waits for what is queued too
 function Copies:ask(q, x)
     if self.dead[x] then return nil end
-    local alone, res = self.queued == 0, nil
     local ticket = self:ticket(x)
     if not ticket then return nil end
-    if alone then
-        res = self.rctx:enqueue_and_wait(q, ticket) -- a third of the time of the three calls
-    else
-        self:queue(q, ticket)
-        self:wait()
-        res = self.rctx:result(ticket)
-    end
+    local res = self:ask_by(q, ticket)
     if answered(res) then return res end
     return self:retry(q, x, ticket)
 end
@@ -183,17 +184,17 @@ function Copies:route(r, cmd, key, class)
     return res
 end
 
--- a request without anything in front of the servers
-local function answer(t, r, usual)
+-- does the client's request at the servers of its key, the short way (usual.lua) if there is one
+function Copies:far(r, usual)
     local cmd, key = r:command(), r:key()
     local class, res, begun = M.class(r, cmd), nil, nil
     if usual then
-        res, begun = usual(t, r, cmd, key, class)
+        res, begun = usual(self, r, cmd, key, class)
         if res then return res end
     end
-    t:begin()
-    if begun then t:take_over(begun) end
-    return t:route(r, cmd, key, class)
+    self:begin()
+    if begun then self:take_over(begun) end
+    return self:route(r, cmd, key, class)
 end
 
 -- one route over `pools`, numbered as order.lua does, for commands that only read, or for all. commands: class ->
@@ -211,10 +212,9 @@ function M.copies(pools, commands, name, view, front, reads)
         for n = 1, count do fixed.H[x][n] = fgen:new_handle(pool) end
     end
     for field, value in pairs(view) do fixed[field] = value end
-    local shared, usual, act = { __index = fixed }, commands.usual and commands.usual(fixed), front and front.answer or answer
-    local prepared = commands.usual and not reads and not front
-    fixed.mutators = prepared and M.mutators() or nil
-    fgen:ready({ n = name, u = prepared and 1 + M.PREPARED or 1, f = function(rctx)
+    local shared, usual, act = { __index = fixed }, commands.usual and commands.usual(fixed), front and front.answer or Copies.far
+    fixed.mutators = commands.usual and not reads and M.mutators() or nil
+    fgen:ready({ n = name, u = fixed.mutators and 1 + M.PREPARED or 1, f = function(rctx)
         local t = context(rctx, shared)
         return function(r) return act(t, r, usual) end
     end })

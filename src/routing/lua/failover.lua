@@ -13,6 +13,7 @@ end
 
 local function value_in(res) return res:ok() and res:code() == mcp.MCMC_CODE_OK end
 
+-- the long way: one request may ask several times
 local function far(t, r) return t:route(r, r:command(), r:key(), M.class(r, r:command())) end
 
 -- asks far for the item with its lifetime, puts it into near, and answers from there in the client's own form.
@@ -41,10 +42,10 @@ end
 
 -- what changes a key takes it out of near twice: before, so that a read sent behind it does not find the old value, and
 -- after, for a fill that passed the write
-local function change(t, r)
+local function change(t, r, usual)
     local gone = M.remove_key(r:key(), r:has_flag("b") and " b" or "")
     t:queue(gone, t.near.drop)
-    local res = far(t, r)
+    local res = t:far(r, usual)
     t:queue(gone, t.near.last)
     t:wait()
     return res
@@ -58,14 +59,14 @@ function M.failover(near, ttl)
             for _, use in ipairs({ "cmd", "put", "again", "drop", "last" }) do t[use] = fgen:new_handle(near) end
             return t
         end,
-        answer = function(t, r)
+        answer = function(t, r, usual)
             local cmd = r:command()
             local res = near_can(r, cmd) and t.rctx:enqueue_and_wait(r, t.near.cmd)
             if res and value_in(res) then return res end
             t:begin()
             t.client = r
             if res and res:code() == mcp.MCMC_CODE_END then return fill(t, r, ttl) end -- a miss, nothing wrong with the request
-            return (M.class(r, cmd) == M.READ and far or change)(t, r)
+            return M.class(r, cmd) == M.READ and far(t, r) or change(t, r, usual)
         end,
     }
 end

@@ -33,7 +33,7 @@ local TEXT <const> = {
 TEXT.add, TEXT.replace, TEXT.append, TEXT.prepend, TEXT.cas, TEXT.gats = TEXT.set, TEXT.set, TEXT.set, TEXT.set, TEXT.set, TEXT.gat
 
 -- the line of a request -> the same with no lifetime above STAND_IN; nil for one that can name none
-local function shortened(line)
+function M.shortened(line)
     local verb = match(line, "^%l+")
     if TEXT[verb] then
         local before, seconds, after = match(line, TEXT[verb])
@@ -49,7 +49,6 @@ local function shortened(line)
     if verb == "ms" and not least then flags = flags .. " T" .. STAND_IN end
     return name .. flags
 end
-M.shortened = shortened
 
 local Relief = {} -- what a route with stand-ins does in another way
 
@@ -57,7 +56,7 @@ local Relief = {} -- what a route with stand-ins does in another way
 local function for_stand_in(t, q, x)
     if x <= t.regulars then return q end
     local line = match(q:raw_line(), "^[^\r\n]*")
-    local other = shortened(line)
+    local other = M.shortened(line)
     return other and other ~= line and M.request(other, q) or q
 end
 

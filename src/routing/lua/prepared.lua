@@ -27,8 +27,8 @@ function M.prepare(rctx)
     return objects
 end
 
--- the request for this use, which a request can have once
-function Copies:prepared(use, r, flags, value)
+-- fills the object for this use, which a request can once -> the request
+function Copies:fill(use, r, flags, value)
     local q = self.objects[use]
     self.mutators[use](q, r, flags, value)
     return q

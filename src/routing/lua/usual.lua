@@ -7,9 +7,17 @@ local Copies = M.Copies
 
 local function took(res) return res:code() == mcp.MCMC_CODE_OK end -- one that failed has a code of its own
 
+-- waits for n requests, and for what is queued in front of them (failover.lua)
+local function wait(t, n)
+    local queued = t.queued
+    t.queued = 0
+    t.rctx:wait_cond(n + queued, ANY)
+end
+
 -- one server's answer is all that is wanted -> as `usual`
 local function ask_one(t, r, class, list, limit)
-    local res = t.rctx:enqueue_and_wait(r, t.H[list[1]][1])
+    local handle = t.H[list[1]][1]
+    local res = t.queued > 0 and t:ask_by(r, handle) or t.rctx:enqueue_and_wait(r, handle)
     local counts = class == STORE or mono() < limit -- else another may be the authority by now
     if class == STORE then
         if res:ok() then return M.answer(t, r, res) end
@@ -31,7 +39,7 @@ local function translated(t, r, cmd, key)
     if cmd == mcp.CMD_SET then
         local id = M.new_id()
         local says, size = M.says(r, cmd, id)
-        if says then return t:prepared("item", r, says, r), id, "word", nil, says, size end
+        if says then return t:fill("item", r, says, r), id, "word", nil, says, size end
     elseif not r:has_flag("b") then -- else a look at it may take a client's token
         local q, id, form, make = M.translate(r, cmd, key)
         if make then return q, id, form, make end
@@ -44,12 +52,12 @@ local function put(t, r, cmd, key, list, start, limit)
     if not q then return end
     local rctx, H, p, sent = t.rctx, t.H, list[1], M.sends()
     local look, ticket, turns, old = H[p][1], H[p][2], t.servers[p].turns, nil
-    rctx:enqueue(t:prepared("look", r), look)
+    rctx:enqueue(t:fill("look", r), look)
     rctx:enqueue(q, ticket)
-    rctx:wait_cond(2, ANY)
+    wait(t, 2)
     local before, res = rctx:result(look), rctx:result(ticket)
     if took(res) and mono() < limit then old = M.id_of(before) end
-    local copy = old and (says and t:prepared("copy", r, says .. " C" .. old, r) or make(" C" .. old))
+    local copy = old and (says and t:fill("copy", r, says .. " C" .. old, r) or make(" C" .. old))
     if old and offer(t, copy, list, 1) then return form and M.done(t, r, nil, form) or M.answer(t, r, res) end
     make = make or M.maker(r, key, says, size)
     local tried = { p = p, start = start, limit = limit, turns = turns, look = look, cmd = ticket }
@@ -62,21 +70,21 @@ local function count(t, r, cmd, key, list, start, limit)
     local id = M.new_id()
     local says, delta = M.counts_by(r, cmd, id)
     if not says then return end
-    local q, look = t:prepared("count", r, says), t:prepared("look", r)
+    local q, look = t:fill("count", r, says), t:fill("look", r)
     local rctx, H, p, sent = t.rctx, t.H, list[1], M.sends()
     local mine, other, turns, old, item = H[p], H[list[2]][1], t.servers[p].turns, nil, nil
     rctx:enqueue(look, mine[1])
     rctx:enqueue(q, mine[2])
-    rctx:enqueue(t:prepared("stamp", r, M.STAMP .. id), mine[3])
+    rctx:enqueue(t:fill("stamp", r, M.STAMP .. id), mine[3])
     rctx:enqueue(look, mine[4])
-    rctx:enqueue(t:prepared("counter", r, M.COUNTER), other)
-    rctx:wait_cond(5, ANY)
+    rctx:enqueue(t:fill("counter", r, M.COUNTER), other)
+    wait(t, 5)
     local before, res, copy = rctx:result(mine[1]), rctx:result(mine[2]), rctx:result(other)
     if took(res) and mono() < limit then old = M.id_of(before) end
     if old and M.is_version(copy, old) then
         item = M.counted(rctx:result(mine[3]), rctx:result(mine[4]), copy, id)
     end
-    if item and offer(t, t:prepared("copy", r, M.place(item, " C" .. old), item.value), list, 2) then
+    if item and offer(t, t:fill("copy", r, M.place(item, " C" .. old), item.value), list, 2) then
         return M.answer(t, r, res, "number")
     end
     local tried = { p = p, start = start, limit = limit, turns = turns, look = mine[1], cmd = mine[2], fresh = item }

@@ -7,7 +7,7 @@
 
 use testbed::checker::{Misses, check};
 
-use super::{Shape, assert_caught, holds, holds_with, run, run_again, seeds};
+use super::{Shape, assert_caught, holds, run, run_again, seeds};
 use crate::mutants::{broken, mutant};
 
 const DEATHS: &str = "kill,empty";
