@@ -26,8 +26,9 @@ use testbed::usage;
 
 /// How long one subject is loaded at a time.
 const SLICE: Duration = Duration::from_millis(200);
-/// How many times each workload goes round.
+/// How many times each workload goes round; one that a goal is about, on which neighbours of this machine must not decide.
 const ROUNDS: usize = 5;
+const GOAL_ROUNDS: usize = 15;
 /// Requests in flight on a connection that pipelines.
 const DEEP: usize = 16;
 /// What the goals are about, where they name no other.
@@ -61,7 +62,7 @@ fn measure(quick: bool) -> Result<Vec<(&'static str, Table)>> {
     let mut cost = table("processor time of proxy (direct: server), us/request");
     for (number, shape) in workloads.iter().enumerate() {
         eprintln!("{} of {}: {}", number + 1, workloads.len(), described(shape));
-        let measured = Measured::of(&subjects, shape)?;
+        let measured = Measured::of(&subjects, shape, ROUNDS)?;
         rates.row(measured.rates(shape));
         cost.row(measured.costs(shape));
     }
@@ -107,13 +108,13 @@ struct Measured {
 }
 
 impl Measured {
-    fn of(subjects: &Subjects, shape: &Shape) -> Result<Self> {
+    fn of(subjects: &Subjects, shape: &Shape, rounds: usize) -> Result<Self> {
         let prefix = |name| format!("{}{}", place(name), shape.size);
         for (name, _) in ALL {
             load::fill(subjects.address(name), &prefix(name), shape)?;
         }
         let mut measured = Self { rounds: Vec::new() };
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             let one = |name: Name| -> Result<(Outcome, Duration)> {
                 let before = usage::cpu(subjects.pid(name))?;
                 let outcome = load::run(subjects.address(name), &prefix(name), shape, SLICE)?;
@@ -163,7 +164,7 @@ impl Times {
     fn of(subjects: &Subjects) -> Result<Self> {
         let shape = |write, writes| Shape { write, writes, ..ALONE };
         let measure = |what, shape: &Shape| -> Result<(&'static str, Vec<Vec<Duration>>)> {
-            let measured = Measured::of(subjects, shape)?;
+            let measured = Measured::of(subjects, shape, GOAL_ROUNDS)?;
             let of = |place: usize| measured.rounds.iter().map(|round| round[place].0.median()).collect();
             Ok((what, (0..ALL.len()).map(of).collect()))
         };
@@ -200,8 +201,8 @@ impl Times {
 
 /// What we want, and what it came to.
 fn goals(subjects: &Subjects, times: &Times, memory: memory::Memory, scale: &scale::Cost) -> Result<Table> {
-    let usual = Measured::of(subjects, &USUAL)?;
-    let hits = Measured::of(subjects, &Shape { writes: 0, ..USUAL })?;
+    let usual = Measured::of(subjects, &USUAL, GOAL_ROUNDS)?;
+    let hits = Measured::of(subjects, &Shape { writes: 0, ..USUAL }, GOAL_ROUNDS)?;
     let mut table = Table::new(&["goal", "wanted", "measured", ""]);
     let mut goal = |what: &str, measured: f64, sign: &str, wanted: f64| {
         let kept = if sign == ">=" { measured >= wanted } else { measured <= wanted };
