@@ -719,10 +719,10 @@ M.PREPARED=6
 function M.mutators()
 local key,flags,value,made={t="keycopy",idx=1},{t="flagcopyall",idx=2},{t="valcopy",idx=3},{}
 for use,name in pairs(USES)do
-local command={t="cmdset",cmd=name}
-if name=="me"then made[use]=mcp.req_mutator_new(command,key)
-elseif name=="ms"then made[use]=mcp.req_mutator_new(command,key,value,flags)
-else made[use]=mcp.req_mutator_new(command,key,flags)end
+local verb={t="cmdset",cmd=name}
+if name=="me"then made[use]=mcp.req_mutator_new(verb,key)
+elseif name=="ms"then made[use]=mcp.req_mutator_new(verb,key,value,flags)
+else made[use]=mcp.req_mutator_new(verb,key,flags)end
 end
 return made
 end
@@ -733,7 +733,7 @@ return objects
 end
 function Copies:fill(use,r,flags,value)
 local q=self.objects[use]
-self.mutators[use](q,r,flags,value)
+assert(self.mutators[use](q,r,flags,value)==nil)
 return q
 end
 end

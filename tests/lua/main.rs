@@ -69,6 +69,11 @@ fn a_reading_of_the_view_that_ended_in_an_error_is_not_waited_for() {
 }
 
 #[test]
+fn what_the_short_way_sends_is_written_anew_or_not_sent() {
+    holds("prepared.lua", &["prepared.lua"]);
+}
+
+#[test]
 fn a_stand_in_is_told_no_long_lifetime() {
     holds("gutter.lua", &["order.lua", "item.lua", "gutter.lua"]);
 }
