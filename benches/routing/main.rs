@@ -26,8 +26,9 @@ use testbed::usage;
 
 /// How long one subject is loaded at a time.
 const SLICE: Duration = Duration::from_millis(200);
-/// How many times each workload goes round; one that a goal is about, on which neighbours of this machine must not decide.
+/// How many times each workload goes round.
 const ROUNDS: usize = 5;
+/// The same for one that a goal is about, which a busy neighbour of this machine must not decide.
 const GOAL_ROUNDS: usize = 15;
 /// Requests in flight on a connection that pipelines.
 const DEEP: usize = 16;

@@ -379,13 +379,13 @@ return nil
 end
 return{value=value .."\r\n",size=#value,flags=match(line,"%f[%w]f(%d+)"),ttl=ttl,id=id}
 end
-function M.place(item,condition,ttl)
+function M.item_says(item,condition,ttl)
 ttl=ttl or item.ttl
 local life=ttl=="-1"and""or" T".. ttl
 return"F".. item.flags .. life .." E".. item.id .. condition
 end
 function M.place_item(key,b,item,condition,ttl)
-return M.request("ms ".. key .." ".. item.size .. b .." ".. M.place(item,condition,ttl),item.value)
+return M.request("ms ".. key .." ".. item.size .. b .." ".. M.item_says(item,condition,ttl),item.value)
 end
 function M.new_id()
 local now=mcp.time_real_millis()
@@ -679,7 +679,7 @@ if self.used_up and self.missed and not M.reads(cmd)then res=M.unknown(self,r)en
 self:leave(class~=READ)
 return res
 end
-function Copies:far(r,usual)
+function Copies:forward(r,usual)
 local cmd,key=r:command(),r:key()
 local class,res,begun=M.class(r,cmd),nil,nil
 if usual then
@@ -703,7 +703,7 @@ fixed.H[x]={}
 for n=1,count do fixed.H[x][n]=fgen:new_handle(pool)end
 end
 for field,value in pairs(view)do fixed[field]=value end
-local shared,usual,act={__index=fixed},commands.usual and commands.usual(fixed),front and front.answer or Copies.far
+local shared,usual,act={__index=fixed},commands.usual and commands.usual(fixed),front and front.answer or Copies.forward
 fixed.mutators=commands.usual and not reads and M.mutators()or nil
 fgen:ready({n=name,u=fixed.mutators and 1+M.PREPARED or 1,f=function(rctx)
 local t=context(rctx,shared)
@@ -718,11 +718,9 @@ local USES<const> ={look="me",counter="mg",count="ma",stamp="ma",item="ms",copy=
 M.PREPARED=6
 function M.mutators()
 local key,flags,value,made={t="keycopy",idx=1},{t="flagcopyall",idx=2},{t="valcopy",idx=3},{}
+local steps={me={key},mg={key,flags},ma={key,flags},ms={key,value,flags}}
 for use,name in pairs(USES)do
-local verb={t="cmdset",cmd=name}
-if name=="me"then made[use]=mcp.req_mutator_new(verb,key)
-elseif name=="ms"then made[use]=mcp.req_mutator_new(verb,key,value,flags)
-else made[use]=mcp.req_mutator_new(verb,key,flags)end
+made[use]=mcp.req_mutator_new({t="cmdset",cmd=name},table.unpack(steps[name]))
 end
 return made
 end
@@ -2069,7 +2067,7 @@ t.rctx:wait_cond(n+queued,ANY)
 end
 local function ask_one(t,r,class,list,limit)
 local handle=t.H[list[1]][1]
-local res=t.queued>0 and t:ask_by(r,handle)or t.rctx:enqueue_and_wait(r,handle)
+local res=class==STORE and t:ask_by(r,handle)or t.rctx:enqueue_and_wait(r,handle)
 local counts=class==STORE or mono()<limit
 if class==STORE then
 if res:ok()then return M.answer(t,r,res)end
@@ -2128,7 +2126,7 @@ if took(res)and mono()<limit then old=M.id_of(before)end
 if old and M.is_version(copy,old)then
 item=M.counted(rctx:result(mine[3]),rctx:result(mine[4]),copy,id)
 end
-if item and offer(t,t:fill("copy",r,M.place(item," C".. old),item.value),list,2)then
+if item and offer(t,t:fill("copy",r,M.item_says(item," C".. old),item.value),list,2)then
 return M.answer(t,r,res,"number")
 end
 local tried={p=p,start=start,limit=limit,turns=turns,look=mine[1],cmd=mine[2],fresh=item}
@@ -2503,7 +2501,7 @@ end
 local function change(t,r,usual)
 local gone=M.remove_key(r:key(),r:has_flag("b")and" b"or"")
 t:queue(gone,t.near.drop)
-local res=t:far(r,usual)
+local res=t:forward(r,usual)
 t:queue(gone,t.near.last)
 t:wait()
 return res
@@ -2519,10 +2517,11 @@ answer=function(t,r,usual)
 local cmd=r:command()
 local res=near_can(r,cmd)and t.rctx:enqueue_and_wait(r,t.near.cmd)
 if res and value_in(res)then return res end
-t:begin()
 t.client=r
+if M.class(r,cmd)~=M.READ then return change(t,r,usual)end
+t:begin()
 if res and res:code()==mcp.MCMC_CODE_END then return fill(t,r,ttl)end
-return M.class(r,cmd)==M.READ and far(t,r)or change(t,r,usual)
+return far(t,r)
 end,
 }
 end

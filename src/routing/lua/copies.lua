@@ -185,7 +185,7 @@ function Copies:route(r, cmd, key, class)
 end
 
 -- does the client's request at the servers of its key, the short way (usual.lua) if there is one
-function Copies:far(r, usual)
+function Copies:forward(r, usual)
     local cmd, key = r:command(), r:key()
     local class, res, begun = M.class(r, cmd), nil, nil
     if usual then
@@ -212,7 +212,7 @@ function M.copies(pools, commands, name, view, front, reads)
         for n = 1, count do fixed.H[x][n] = fgen:new_handle(pool) end
     end
     for field, value in pairs(view) do fixed[field] = value end
-    local shared, usual, act = { __index = fixed }, commands.usual and commands.usual(fixed), front and front.answer or Copies.far
+    local shared, usual, act = { __index = fixed }, commands.usual and commands.usual(fixed), front and front.answer or Copies.forward
     fixed.mutators = commands.usual and not reads and M.mutators() or nil
     fgen:ready({ n = name, u = fixed.mutators and 1 + M.PREPARED or 1, f = function(rctx)
         local t = context(rctx, shared)

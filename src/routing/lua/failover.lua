@@ -45,7 +45,7 @@ end
 local function change(t, r, usual)
     local gone = M.remove_key(r:key(), r:has_flag("b") and " b" or "")
     t:queue(gone, t.near.drop)
-    local res = t:far(r, usual)
+    local res = t:forward(r, usual)
     t:queue(gone, t.near.last)
     t:wait()
     return res
@@ -63,10 +63,11 @@ function M.failover(near, ttl)
             local cmd = r:command()
             local res = near_can(r, cmd) and t.rctx:enqueue_and_wait(r, t.near.cmd)
             if res and value_in(res) then return res end
-            t:begin()
             t.client = r
+            if M.class(r, cmd) ~= M.READ then return change(t, r, usual) end
+            t:begin()
             if res and res:code() == mcp.MCMC_CODE_END then return fill(t, r, ttl) end -- a miss, nothing wrong with the request
-            return M.class(r, cmd) == M.READ and far(t, r) or change(t, r, usual)
+            return far(t, r)
         end,
     }
 end

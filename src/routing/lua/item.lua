@@ -80,7 +80,7 @@ end
 
 -- what an `ms` says that puts an item in the place that condition (" C<id>", " ME" for an empty one) tells, its lifetime and
 -- cas id kept. ttl: seconds if not the item's own, "-1" for ever
-function M.place(item, condition, ttl)
+function M.item_says(item, condition, ttl)
     ttl = ttl or item.ttl
     local life = ttl == "-1" and "" or " T" .. ttl
     return "F" .. item.flags .. life .. " E" .. item.id .. condition
@@ -88,7 +88,7 @@ end
 
 -- the same as a request
 function M.place_item(key, b, item, condition, ttl)
-    return M.request("ms " .. key .. " " .. item.size .. b .. " " .. M.place(item, condition, ttl), item.value)
+    return M.request("ms " .. key .. " " .. item.size .. b .. " " .. M.item_says(item, condition, ttl), item.value)
 end
 
 -- a cas id that all copies of one write carry: milliseconds since 1970 (41 bits), proxy (12), sequence (10); never 0,

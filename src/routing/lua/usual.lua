@@ -17,7 +17,8 @@ end
 -- one server's answer is all that is wanted -> as `usual`
 local function ask_one(t, r, class, list, limit)
     local handle = t.H[list[1]][1]
-    local res = t.queued > 0 and t:ask_by(r, handle) or t.rctx:enqueue_and_wait(r, handle)
+    -- only in front of a write something may be queued
+    local res = class == STORE and t:ask_by(r, handle) or t.rctx:enqueue_and_wait(r, handle)
     local counts = class == STORE or mono() < limit -- else another may be the authority by now
     if class == STORE then
         if res:ok() then return M.answer(t, r, res) end
@@ -84,7 +85,7 @@ local function count(t, r, cmd, key, list, start, limit)
     if old and M.is_version(copy, old) then
         item = M.counted(rctx:result(mine[3]), rctx:result(mine[4]), copy, id)
     end
-    if item and offer(t, t:fill("copy", r, M.place(item, " C" .. old), item.value), list, 2) then
+    if item and offer(t, t:fill("copy", r, M.item_says(item, " C" .. old), item.value), list, 2) then
         return M.answer(t, r, res, "number")
     end
     local tried = { p = p, start = start, limit = limit, turns = turns, look = mine[1], cmd = mine[2], fresh = item }

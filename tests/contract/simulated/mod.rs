@@ -164,10 +164,7 @@ fn run_again(test: &str, seed: u64) -> String {
 
 /// The clients see one memcached, each with a clear answer.
 fn holds(test: &str, kinds: &str, shape: Shape) {
-    holds_with(&library::library().text, test, kinds, shape);
-}
-
-fn holds_with(library: &str, test: &str, kinds: &str, shape: Shape) {
+    let library = &library::library().text;
     for seed in seeds() {
         let seen = run(library, seed, kinds, shape);
         let again = run_again(test, seed);
