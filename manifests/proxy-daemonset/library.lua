@@ -798,7 +798,7 @@ end
 return state.view
 end
 local function record(V,name)
-V.servers[name]=V.servers[name]or{name=name,bad=0,was=0,rank=0,turns=0,owed={},owing=0,force=0,till=0}
+V.servers[name]=V.servers[name]or{name=name,bad=0,was=0,rank=0,turns=0,owed={},owing=0,force=0,till=0,turned=0}
 return V.servers[name]
 end
 local function watched(replicas)
@@ -828,10 +828,12 @@ V.valid,V.tell=0,0
 return M.relief({memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders,
 several=conf.mode=="replicated"},conf,record)
 end
-function Copies:change(rec,bad)
+function Copies:change(rec,bad,twice)
 local V=self.memory
 if mono()>=rec.till then rec.was=rec.bad end
+if twice then rec.was=bad==0 and 2 or 0 end
 rec.till=math.max(rec.till,mono()+FORCE+(bad<rec.bad and M.LEASE or 0))
+if twice or(bad==0)~=(rec.bad==0)then rec.turned=rec.till end
 rec.bad,rec.turns,V.calm=bad,rec.turns+1,false
 end
 local function is_mine(V,mark)return string.sub(mark.owner,1,#V.me)==V.me end
@@ -993,14 +995,9 @@ rec.rank=rank[name]or 0
 if rec.too_many and start>rec.too_many and answers*2>#self.q and not stands(marks,name,rec.owner)then
 rec.too_many=nil
 end
-if now_bad~=rec.bad then self:change(rec,now_bad)
-elseif ran_out and fresh[name]then
-self:change(rec,now_bad)
-rec.was=now_bad==0 and 2 or 0
-elseif ran_out and rec.lost and not rec.ready and not rank[name]and answers*2>#self.q then
-self:change(rec,now_bad)
-rec.was=0
-end
+local taken=rec.lost and not rec.ready and not rank[name]and answers*2>#self.q
+if ran_out and(fresh[name]or taken)then self:change(rec,now_bad,true)
+elseif now_bad~=rec.bad then self:change(rec,now_bad)end
 end
 if self.V then look_after_mine(self,seen,complete)end
 if self.V and not V.calm and complete then self:start_anew()end
@@ -1070,7 +1067,7 @@ local till,trusted=0,p and servers[p].bad==0 and not servers[p].floor
 if not trusted and p==leader(servers,list,NONE,now)then return 0 end
 for i=1,#list do
 local rec=servers[list[i]]
-if not trusted or(rec.was==0)~=(rec.bad==0)then till=math.max(till,rec.till)end
+till=math.max(till,trusted and rec.turned or rec.till)
 if trusted and list[i]==p then break end
 end
 return till
@@ -1418,12 +1415,13 @@ local function backed(t,x)return copied(t)and x<=(t.regulars or x)end
 function Copies:has_copies()return copied(self)end
 local function distrust(t,x,bad,marks,again)
 local rec=t.servers[x]
-local worse=bad>rec.bad
+local worse,turns=bad>rec.bad,rec.bad==0
 if worse then t:change(rec,bad)end
 post(t,x,marks)
 if t.used_up then t.V.unposted[x]=marks end
 rec.force=mono()+FORCE
 if worse or again then rec.till=math.max(rec.till,rec.force)end
+if turns or again then rec.turned=math.max(rec.turned,rec.force)end
 end
 function Copies:post_again()
 local unposted=self.V.unposted
@@ -1944,9 +1942,9 @@ local function is_hit(t,ticket)
 local res=t:got(ticket)
 return res and res:ok()and res:hit()
 end
-local function without_authority(t,key,b,version,refused,added)
+local function without_authority(t,key,b,p,list,version,refused,added)
 t.rctx:sleep(M.GRACE/1000)
-local condition,passed,older,vain={},{},{},{}
+local condition,passed,older,vain,unclear={},{},{},{},{}
 local q=M.request("mg ".. M.PASSED .. version.id)
 for _,x in ipairs(refused)do passed[x]=t:send(q,x)end
 for _,x in ipairs(added)do passed[x]=t:send(q,x)end
@@ -1954,15 +1952,16 @@ local tickets={}
 for _,x in ipairs(refused)do tickets[x]=t:send(M.ask_id(key,b),x)end
 t:wait()
 for _,x in ipairs(refused)do
-local there=id_at(t:got(tickets[x]))
-if not is_hit(t,passed[x])and(there or not version.old)then
+local there,over=id_at(t:got(tickets[x])),is_hit(t,passed[x])
+if not over and(there or false)==(version.old or false)then
 older[#older+1],condition[x]=x,there and" C".. there or" ME"
-end
+elseif there and not over then unclear[#unclear+1]=there end
 end
 for _,x in ipairs(added)do
 if is_hit(t,passed[x])then vain[#vain+1]=x end
 end
 remove_from(t,M.remove_id(key,b,version.id),vain,key,b)
+for _,there in ipairs(unclear)do t:all(M.remove_id(key,b,there),list,p,key,b)end
 remove_from(t,M.remove_key(key,b),(offer(t,key,b,older,condition,version)),key,b)
 end
 function Copies:spread(key,b,p,list,version)
@@ -1985,7 +1984,7 @@ local gone=not now
 gone=gone or not now:hit()and self.V and self:emptied(p)
 if self.dead[p]then self:owe(p,key,b)end
 if gone then
-without_authority(self,key,b,version,refused,added)
+without_authority(self,key,b,p,list,version,refused,added)
 return true
 end
 local held=id_at(now)
@@ -2232,6 +2231,7 @@ local res=t:ask(M.ask_item(key,b),did.p)
 if not res then return false end
 t:give_back(res,did.p,key,b)
 item=M.item(res)
+if not item and t.V and t:emptied(did.p)then return false end
 end
 if item then
 if item.id~=how.id then t:witness(item,did.p,list)end
@@ -2247,7 +2247,7 @@ local res,seen=did.res,did.seen[did.p]
 if seen and(not seen:ok()or seen:hit())or not res:ok()or not creates and not missed(res)then return false end
 local made,elsewhere=not missed(res),false
 for _,x in ipairs(list)do
-local look=x~=did.p and t:clean(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
+local look=x~=did.p and t:takes(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
 elsewhere=elsewhere or look and look:hit()
 end
 if not elsewhere then return false end

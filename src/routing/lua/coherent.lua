@@ -74,6 +74,7 @@ local function publish(t, key, b, did, list, old, how)
         if not res then return false end
         t:give_back(res, did.p, key, b)
         item = M.item(res)
+        if not item and t.V and t:emptied(did.p) then return false end
     end
     if item then -- its id may be another than ours: somebody wrote after us, or a number that gained a digit (1.6.45)
         if item.id ~= how.id then t:witness(item, did.p, list) end
@@ -91,7 +92,7 @@ local function astray(t, did, key, b, list, creates, id)
     if seen and (not seen:ok() or seen:hit()) or not res:ok() or not creates and not missed(res) then return false end
     local made, elsewhere = not missed(res), false
     for _, x in ipairs(list) do
-        local look = x ~= did.p and t:clean(x) and (did.seen[x] or t:ask(M.ask_id(key, b), x))
+        local look = x ~= did.p and t:takes(x) and (did.seen[x] or t:ask(M.ask_id(key, b), x))
         elsewhere = elsewhere or look and look:hit()
     end
     if not elsewhere then return false end

@@ -32,7 +32,7 @@ local function settled(servers, list, p, now)
     if not trusted and p == leader(servers, list, NONE, now) then return 0 end
     for i = 1, #list do
         local rec = servers[list[i]]
-        if not trusted or (rec.was == 0) ~= (rec.bad == 0) then till = math.max(till, rec.till) end
+        till = math.max(till, trusted and rec.turned or rec.till)
         if trusted and list[i] == p then break end
     end
     return till

@@ -33,12 +33,13 @@ local function memory()
 end
 
 -- a server's record. bad: 0 if it is trusted; from 1 to 2 if it was emptied, the more the later; from 2 to 3 if it missed writes,
--- the more the earlier; was: the same before the change that is in force from `till` on; turns: how often that has changed; rank: when
+-- the more the earlier; was: the same before the change that is in force from `till` on; turned: from when on it is in force whether it is
+-- trusted, which another mark of a lost server does not change; turns: how often `bad` has changed; rank: when
 -- its first mark came, among others', which counts where marks don't tell since when they stand; emptied: when, by the marks; lost:
 -- since when this proxy can't use it; owner: of its mark; back, ready,
 -- everywhere, all: see marks.lua; owed: keys, see marks.lua
 local function record(V, name)
-    V.servers[name] = V.servers[name] or { name = name, bad = 0, was = 0, rank = 0, turns = 0, owed = {}, owing = 0, force = 0, till = 0 }
+    V.servers[name] = V.servers[name] or { name = name, bad = 0, was = 0, rank = 0, turns = 0, owed = {}, owing = 0, force = 0, till = 0, turned = 0 }
     return V.servers[name]
 end
 
@@ -74,12 +75,14 @@ function M.view(conf)
         several = conf.mode == "replicated" }, conf, record)
 end
 
--- server `rec` is seen, or was made, better or worse
-function Copies:change(rec, bad)
+-- server `rec` is seen, or was made, better or worse. twice: it may have been the other way in between
+function Copies:change(rec, bad, twice)
     local V = self.memory
     if mono() >= rec.till then rec.was = rec.bad end
+    if twice then rec.was = bad == 0 and 2 or 0 end
     -- a mark is appended to all of Q at once; that it goes may be written by cas until its owner's next reading
     rec.till = math.max(rec.till, mono() + FORCE + (bad < rec.bad and M.LEASE or 0))
+    if twice or (bad == 0) ~= (rec.bad == 0) then rec.turned = rec.till end
     rec.bad, rec.turns, V.calm = bad, rec.turns + 1, false
 end
 
@@ -268,15 +271,10 @@ function Copies:renew()
         if rec.too_many and start > rec.too_many and answers * 2 > #self.q and not stands(marks, name, rec.owner) then
             rec.too_many = nil -- a controller compares from now on
         end
-        if now_bad ~= rec.bad then self:change(rec, now_bad)
-        elseif ran_out and fresh[name] then -- it may have changed twice while nobody looked
-            self:change(rec, now_bad)
-            rec.was = now_bad == 0 and 2 or 0
-        elseif ran_out and rec.lost and not rec.ready and not rank[name] and answers * 2 > #self.q then
-            -- its mark was taken away: a controller took this proxy for dead and compared
-            self:change(rec, now_bad)
-            rec.was = 0
-        end
+        -- while nobody looked: its mark was taken away, because a controller took this proxy for dead and compared
+        local taken = rec.lost and not rec.ready and not rank[name] and answers * 2 > #self.q
+        if ran_out and (fresh[name] or taken) then self:change(rec, now_bad, true)
+        elseif now_bad ~= rec.bad then self:change(rec, now_bad) end
     end
     if self.V then look_after_mine(self, seen, complete) end
     if self.V and not V.calm and complete then self:start_anew() end

@@ -41,12 +41,13 @@ function Copies:has_copies() return copied(self) end
 -- marks x, and has every request from now on wait until everybody knows. again: `unposted`
 local function distrust(t, x, bad, marks, again)
     local rec = t.servers[x]
-    local worse = bad > rec.bad
+    local worse, turns = bad > rec.bad, rec.bad == 0
     if worse then t:change(rec, bad) end
     post(t, x, marks)
     if t.used_up then t.V.unposted[x] = marks end -- the next request has to do it
     rec.force = mono() + FORCE -- the lease counts from when the mark stands
     if worse or again then rec.till = math.max(rec.till, rec.force) end
+    if turns or again then rec.turned = math.max(rec.turned, rec.force) end
 end
 
 -- posts what requests could not that had used up their handles

@@ -205,11 +205,12 @@ local function is_hit(t, ticket)
 end
 
 -- the authority is gone, and `refused` hold something else than it held: what was on its way arrives in GRACE, before
--- anybody uses the next authority. Who has something newer has a note of ours, who lost what it had lost it after us; the
--- others get it. Who had nothing has it in vain if it was removed before it came.
-local function without_authority(t, key, b, version, refused, added)
+-- anybody uses the next authority. Who still has what ours was built upon gets it. Who lost what it had lost it after us. Who has
+-- something newer has a note of ours, or else may have something older: that is taken away everywhere. Who had nothing has it in vain if
+-- it was removed before it came.
+local function without_authority(t, key, b, p, list, version, refused, added)
     t.rctx:sleep(M.GRACE / 1000)
-    local condition, passed, older, vain = {}, {}, {}, {}
+    local condition, passed, older, vain, unclear = {}, {}, {}, {}, {}
     local q = M.request("mg " .. M.PASSED .. version.id)
     for _, x in ipairs(refused) do passed[x] = t:send(q, x) end
     for _, x in ipairs(added) do passed[x] = t:send(q, x) end
@@ -217,15 +218,16 @@ local function without_authority(t, key, b, version, refused, added)
     for _, x in ipairs(refused) do tickets[x] = t:send(M.ask_id(key, b), x) end
     t:wait()
     for _, x in ipairs(refused) do
-        local there = id_at(t:got(tickets[x]))
-        if not is_hit(t, passed[x]) and (there or not version.old) then
+        local there, over = id_at(t:got(tickets[x])), is_hit(t, passed[x])
+        if not over and (there or false) == (version.old or false) then
             older[#older + 1], condition[x] = x, there and " C" .. there or " ME"
-        end
+        elseif there and not over then unclear[#unclear + 1] = there end
     end
     for _, x in ipairs(added) do
         if is_hit(t, passed[x]) then vain[#vain + 1] = x end
     end
     remove_from(t, M.remove_id(key, b, version.id), vain, key, b)
+    for _, there in ipairs(unclear) do t:all(M.remove_id(key, b, there), list, p, key, b) end
     remove_from(t, M.remove_key(key, b), (offer(t, key, b, older, condition, version)), key, b)
 end
 
@@ -252,7 +254,7 @@ function Copies:spread(key, b, p, list, version)
         gone = gone or not now:hit() and self.V and self:emptied(p)
         if self.dead[p] then self:owe(p, key, b) end
         if gone then
-            without_authority(self, key, b, version, refused, added)
+            without_authority(self, key, b, p, list, version, refused, added)
             return true
         end
         local held = id_at(now)

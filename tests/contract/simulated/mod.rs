@@ -7,6 +7,7 @@
 
 mod gutter;
 mod marked;
+mod moments;
 mod overtaken;
 mod pipelined;
 mod scale;

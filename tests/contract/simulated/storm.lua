@@ -105,8 +105,24 @@ for c = 0, 7 do Client(c) end
 -- the storm
 local story = {}
 local function each(from, f) for p = 1, 3 do if from == 0 or from == p then f(p) end end end
-local kinds = {}
-for word in KINDS:gmatch("[^,]+") do kinds[#kinds + 1] = word ~= "seldom" and word or nil end
+local stalls, kinds = tonumber(KINDS:match("stalls(%d+)")), {}
+for word in KINDS:gmatch("[^,]+") do kinds[#kinds + 1] = word ~= "seldom" and not word:find("stalls") and word or nil end
+-- every now and then each proxy and each server stalls for less than `stalls` ms, whatever else happens, as on a busy machine
+local function nap(doze)
+    if world.over then return end
+    doze()
+    world.at(50 + random(400), function() nap(doze) end)
+end
+for x = 1, stalls and 3 or 0 do
+    nap(function() world.pause(x, random(stalls)) end)
+    nap(function()
+        local server = world.servers[x]
+        if server.frozen or not server.alive then return end
+        world.freeze(x)
+        server.dozes = true
+        world.at(random(stalls), function() if server.dozes then world.thaw(x) end end)
+    end)
+end
 local last
 local function choose()
     local kind = kinds[random(#kinds) + 1]
@@ -119,7 +135,11 @@ local function choose()
     if kind == "kill" then world.kill(x) return what, function() world.start(x) end end
     if kind == "empty" then world.kill(x) world.at(5 + random(30), function() world.start(x) end) return what, function() end end
     if kind == "stale" then world.kill(x) return what, function() world.start(x, true) end end
-    if kind == "freeze" then world.freeze(x) return what, function() world.thaw(x) end end
+    if kind == "freeze" then
+        world.freeze(x)
+        world.servers[x].dozes = false
+        return what, function() world.thaw(x) end
+    end
     if kind == "slow" or kind == "starve" then
         local over = false
         local first, last = x, x

@@ -13,7 +13,7 @@ function configuration(servers, copies)
 end
 
 function new_world(servers, proxies)
-    local world = { now = 0, servers = {}, paths = {}, paused = {}, queue = {}, order = 0 }
+    local world = { now = 0, servers = {}, paths = {}, paused = {}, queue = {}, order = 0, leads = {} }
     local heap = world.queue
     local function less(a, b) return a.at < b.at or a.at == b.at and a.n < b.n end
     local function push(event)
@@ -114,6 +114,8 @@ function new_world(servers, proxies)
         world.at(at - world.now, function() deliver_reply(link, req, text) end)
     end
     local function execute(server, link, req)
+        local key = req.line:match("^ms (%S+)")
+        if key then world.leads[key] = world.leads[key] or link.x end -- the server that was the first to store it decides
         local text = server.memory:answer(req.line, req.value, world.now)
         reply(link, req, text)
     end
