@@ -229,8 +229,8 @@ impl Cluster {
         }
     }
 
-    /// The authority is gone and a copy has refused, or had nothing: all that was on its way has arrived. Who has something newer has a
-    /// note of ours; the others get it.
+    /// The authority is gone and a copy has refused, or had nothing: all that was on its way has arrived. Who has what ours was built
+    /// upon gets it, who has something newer has a note of ours; what else there is goes.
     fn late(&self, state: &mut State, p: usize, op: &mut Running) {
         op.step = Step::Answer;
         let Some(item) = op.item else { return };
@@ -239,8 +239,12 @@ impl Cluster {
             let there = state.servers[x].item.map(|item| item.id);
             if op.added & bit(x) != 0 && passed {
                 state.send(p, x, Write::Remove(Some(item.id)));
-            } else if op.refused & bit(x) != 0 && !passed && (there.is_some() || op.old.is_none()) {
+            } else if op.refused & bit(x) != 0 && !passed && there == op.old.map(|item| item.id) {
                 state.send(p, x, Write::Put(item, there));
+            } else if op.refused & bit(x) != 0 && !passed && there.is_some() {
+                for copy in 0..self.servers {
+                    state.send(p, copy, Write::Remove(there));
+                }
             }
         }
     }
