@@ -1456,7 +1456,7 @@ distrust(self,x,M.hollow(now),marks)
 end
 function Copies:emptied(x)
 local rec=self.servers[x]
-if not backed(self,x)then return false end
+if not self.V or not backed(self,x)then return false end
 if rec.turns~=self.turns then return true end
 local res=self:ask(self:ask_whole(x),x)
 if not res then return true end
@@ -1952,10 +1952,12 @@ local tickets={}
 for _,x in ipairs(refused)do tickets[x]=t:send(M.ask_id(key,b),x)end
 t:wait()
 for _,x in ipairs(refused)do
-local there,over=id_at(t:got(tickets[x])),is_hit(t,passed[x])
-if not over and(there or false)==(version.old or false)then
+local there=id_at(t:got(tickets[x]))
+if not is_hit(t,passed[x])then
+if(there or false)==(version.old or false)then
 older[#older+1],condition[x]=x,there and" C".. there or" ME"
-elseif there and not over then unclear[#unclear+1]=there end
+elseif there then unclear[#unclear+1]=there end
+end
 end
 for _,x in ipairs(added)do
 if is_hit(t,passed[x])then vain[#vain+1]=x end
@@ -1981,7 +1983,7 @@ if round==1 then note(self,old,version.number,refused)end
 for _,x in ipairs(refused)do tickets[x]=self:send(M.ask_id(key,b),x)end
 local now=self:ask(M.ask_id(key,b),p)
 local gone=not now
-gone=gone or not now:hit()and self.V and self:emptied(p)
+gone=gone or not now:hit()and self:emptied(p)
 if self.dead[p]then self:owe(p,key,b)end
 if gone then
 without_authority(self,key,b,p,list,version,refused,added)
@@ -2231,7 +2233,7 @@ local res=t:ask(M.ask_item(key,b),did.p)
 if not res then return false end
 t:give_back(res,did.p,key,b)
 item=M.item(res)
-if not item and t.V and t:emptied(did.p)then return false end
+if not item and t:emptied(did.p)then return false end
 end
 if item then
 if item.id~=how.id then t:witness(item,did.p,list)end
@@ -2251,8 +2253,7 @@ local look=x~=did.p and t:takes(x)and(did.seen[x]or t:ask(M.ask_id(key,b),x))
 elsewhere=elsewhere or look and look:hit()
 end
 if not elsewhere then return false end
-local gone,anew
-if t.V then gone,anew=t:emptied(did.p)end
+local gone,anew=t:emptied(did.p)
 if anew and not made then t:give_up(key,b,did.p,list)end
 if t.V and not gone then return false end
 if made then t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)end

@@ -74,7 +74,7 @@ local function publish(t, key, b, did, list, old, how)
         if not res then return false end
         t:give_back(res, did.p, key, b)
         item = M.item(res)
-        if not item and t.V and t:emptied(did.p) then return false end
+        if not item and t:emptied(did.p) then return false end
     end
     if item then -- its id may be another than ours: somebody wrote after us, or a number that gained a digit (1.6.45)
         if item.id ~= how.id then t:witness(item, did.p, list) end
@@ -96,8 +96,7 @@ local function astray(t, did, key, b, list, creates, id)
         elsewhere = elsewhere or look and look:hit()
     end
     if not elsewhere then return false end
-    local gone, anew
-    if t.V then gone, anew = t:emptied(did.p) end
+    local gone, anew = t:emptied(did.p)
     if anew and not made then t:give_up(key, b, did.p, list) end
     if t.V and not gone then return false end
     if made then t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p) end

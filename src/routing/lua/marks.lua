@@ -94,7 +94,7 @@ end
 -- so: ask `lead` again; else false, and true if x has started anew
 function Copies:emptied(x)
     local rec = self.servers[x]
-    if not backed(self, x) then return false end
+    if not self.V or not backed(self, x) then return false end
     if rec.turns ~= self.turns then return true end -- another request has just found out
     local res = self:ask(self:ask_whole(x), x)
     if not res then return true end

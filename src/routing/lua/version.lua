@@ -218,10 +218,12 @@ local function without_authority(t, key, b, p, list, version, refused, added)
     for _, x in ipairs(refused) do tickets[x] = t:send(M.ask_id(key, b), x) end
     t:wait()
     for _, x in ipairs(refused) do
-        local there, over = id_at(t:got(tickets[x])), is_hit(t, passed[x])
-        if not over and (there or false) == (version.old or false) then
-            older[#older + 1], condition[x] = x, there and " C" .. there or " ME"
-        elseif there and not over then unclear[#unclear + 1] = there end
+        local there = id_at(t:got(tickets[x]))
+        if not is_hit(t, passed[x]) then
+            if (there or false) == (version.old or false) then
+                older[#older + 1], condition[x] = x, there and " C" .. there or " ME"
+            elseif there then unclear[#unclear + 1] = there end
+        end
     end
     for _, x in ipairs(added) do
         if is_hit(t, passed[x]) then vain[#vain + 1] = x end
@@ -251,7 +253,7 @@ function Copies:spread(key, b, p, list, version)
         for _, x in ipairs(refused) do tickets[x] = self:send(M.ask_id(key, b), x) end
         local now = self:ask(M.ask_id(key, b), p)
         local gone = not now
-        gone = gone or not now:hit() and self.V and self:emptied(p)
+        gone = gone or not now:hit() and self:emptied(p)
         if self.dead[p] then self:owe(p, key, b) end
         if gone then
             without_authority(self, key, b, p, list, version, refused, added)

@@ -1,13 +1,9 @@
 -- The answers of one server take longer to the first of two proxies than its view lasts; the second, cut off from that server, goes on
 -- without it. Both count the same keys at once. On stdout the numbers that the clients were told, with their key.
--- Globals: LIBRARY, SEED; make_proxy (proxy.lua), random, configuration, new_world (world.lua).
+-- Globals: SEED; new_scene (scene.lua), random (world.lua).
 math.randomseed(SEED)
 local KEYS <const> = 30
-local world = new_world(3, 2)
-local conf = configuration(3, 3)
-local proxies = {}
-for p = 1, 2 do proxies[p] = make_proxy(world, p, LIBRARY, conf) end
-local function ask(p, line, value, after) proxies[p](line, value, after or function() end, p .. " " .. line) end
+local world, ask = new_scene(3, 2)
 for n = 1, KEYS do ask(1, "set number" .. n .. " 0 0 1", "0\r\n") end
 world.run(200)
 for p = 1, 2 do ask(p, "get number1") end -- both know the view

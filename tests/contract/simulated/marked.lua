@@ -1,13 +1,9 @@
 -- All servers of a key are marked, and the marks stand in one order on the first member of Q, in another on the others. One proxy can't
 -- read the first. Both proxies count the same keys at once. On stdout the numbers that the clients were told, with their key.
--- Globals: LIBRARY, SEED; make_proxy (proxy.lua), random, configuration, new_world (world.lua).
+-- Globals: SEED; new_scene (scene.lua), random (world.lua).
 math.randomseed(SEED)
 local VIEW <const> = "__mcp:v"
-local world = new_world(3, 2)
-local conf = configuration(3, 2)
-local proxies = {}
-for p = 1, 2 do proxies[p] = make_proxy(world, p, LIBRARY, conf) end
-local function ask(p, line, value, after) proxies[p](line, value, after or function() end, p) end
+local world, ask = new_scene(3, 2, 2)
 for n = 1, 20 do ask(1, "set number" .. n .. " 0 0 1", "0\r\n") end
 world.run(200)
 

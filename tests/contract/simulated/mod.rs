@@ -98,6 +98,7 @@ fn play(library: &str, globals: &str, part: &str) -> String {
         scope(include_str!("memcached.lua")),
         scope(include_str!("proxy.lua")),
         scope(include_str!("world.lua")),
+        scope(include_str!("scene.lua")),
         scope(part),
     ];
     let folder = RunFolder::new("simulated").unwrap();

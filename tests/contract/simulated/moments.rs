@@ -39,12 +39,7 @@ fn a_copy_that_is_ahead_is_not_set_back() {
 
 #[test]
 fn taking_a_copy_that_has_something_else_for_one_that_is_behind_is_caught() {
-    is_caught(
-        "if not over and(there or false)==(version.old or false)then",
-        "if not over then",
-        BEHIND,
-        is_last_or_lost,
-    );
+    is_caught("if(there or false)==(version.old or false)then", "if true then", BEHIND, is_last_or_lost);
 }
 
 /// In ms: TIMEOUT, then FORCE, and a few for the packets.
@@ -106,6 +101,6 @@ fn a_key_outlives_an_authority_that_is_emptied_between_two_steps() {
 
 #[test]
 fn taking_an_emptied_authority_for_a_removal_is_caught() {
-    let asks = "if not item and t.V and t:emptied(did.p)then return false end";
+    let asks = "if not item and t:emptied(did.p)then return false end";
     is_caught(asks, "", EMPTIED_BETWEEN, is_counted_and_kept);
 }

@@ -115,13 +115,7 @@ local function nap(doze)
 end
 for x = 1, stalls and 3 or 0 do
     nap(function() world.pause(x, random(stalls)) end)
-    nap(function()
-        local server = world.servers[x]
-        if server.frozen or not server.alive then return end
-        world.freeze(x)
-        server.dozes = true
-        world.at(random(stalls), function() if server.dozes then world.thaw(x) end end)
-    end)
+    nap(function() world.doze(x, random(stalls)) end)
 end
 local last
 local function choose()
@@ -135,11 +129,7 @@ local function choose()
     if kind == "kill" then world.kill(x) return what, function() world.start(x) end end
     if kind == "empty" then world.kill(x) world.at(5 + random(30), function() world.start(x) end) return what, function() end end
     if kind == "stale" then world.kill(x) return what, function() world.start(x, true) end end
-    if kind == "freeze" then
-        world.freeze(x)
-        world.servers[x].dozes = false
-        return what, function() world.thaw(x) end
-    end
+    if kind == "freeze" then world.freeze(x) return what, function() world.thaw(x) end end
     if kind == "slow" or kind == "starve" then
         local over = false
         local first, last = x, x

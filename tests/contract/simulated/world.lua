@@ -221,7 +221,7 @@ function new_world(servers, proxies)
         server.alive, server.frozen = true, false
         if not memory then server.memory = new_server(math.floor(world.now)) end
     end
-    function world.freeze(x) world.servers[x].frozen = true end
+    function world.freeze(x) world.servers[x].frozen, world.servers[x].dozes = true, false end
     function world.thaw(x)
         local server = world.servers[x]
         if not server.frozen then return end
@@ -266,6 +266,14 @@ function new_world(servers, proxies)
                 end)
             end
         end
+    end
+    -- frozen for a moment, unless it is frozen or dead; who freezes it meanwhile thaws it
+    function world.doze(x, length)
+        local server = world.servers[x]
+        if server.frozen or not server.alive then return end
+        world.freeze(x)
+        server.dozes = true
+        world.at(length, function() if server.dozes then world.thaw(x) end end)
     end
     function world.pause(p, length) world.paused[p] = world.now + length end
     return world
