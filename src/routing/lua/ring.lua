@@ -161,6 +161,7 @@ function Copies:serve(r, cmd, key, class, act)
         self.left = false
         local list, res = self:place(key, class == M.READ), nil
         if not list then return M.unreachable(self, r, cmd) end
+        while not self.V and self.line and self:must_wait() do end -- where marks count `lead` sees to that
         if list.unknown then res = behind(self, r, cmd, key, act)
         elseif self.pending or self.old and class == M.READ then res = self:look_everywhere(r, cmd, key, list, act)
         elseif self.old then res = self:moving(r, cmd, key, list, class, act)

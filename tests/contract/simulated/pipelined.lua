@@ -1,10 +1,11 @@
--- Clients that send a write and, right behind it, a read of the same key, without waiting for an answer in between; with FROZEN,
--- while servers freeze and thaw. What a read saw instead of that write on stdout, one line each, then how many there were.
--- Globals: LIBRARY, SEED, SECONDS, COPIES, FROZEN; make_proxy (proxy.lua), random, configuration, new_world (world.lua).
+-- Clients that send a write and, right behind it, a read or a removal of the same key, without waiting for an answer in between; with FROZEN,
+-- while servers freeze and thaw. What that saw instead of the write on stdout, one line each, then how many there were.
+-- Globals: LIBRARY, SEED, SECONDS, COPIES, CONSISTENCY, PAUSE, FROZEN, BEHIND ("get" or "delete"); make_proxy (proxy.lua), random, configuration, new_world (world.lua).
 math.randomseed(SEED)
-local CLIENTS <const>, PAUSE <const> = 6, 150 -- they start within a ms of each other, each PAUSE ms, when the view has run out
+local CLIENTS <const> = 6 -- they start within a ms of each other, each PAUSE ms, when the view has run out
 local world = new_world(3, 1)
 local conf = configuration(3, COPIES)
+conf.consistency = CONSISTENCY
 local ask = make_proxy(world, 1, LIBRARY, conf)
 local sent = 0
 
@@ -22,15 +23,16 @@ local function Client(c)
             end
         end
         ask(("set %s 0 0 %d"):format(key, #value), value .. "\r\n", close, c)
-        local function read()
-            ask("get " .. key, nil, function(text)
-                if text ~= ("VALUE %s 0 %d\r\n%s\r\nEND\r\n"):format(key, #value, value) then
+        local expected = BEHIND == "get" and ("VALUE %s 0 %d\r\n%s\r\nEND\r\n"):format(key, #value, value) or "DELETED\r\n"
+        local function follow()
+            ask(BEHIND .. " " .. key, nil, function(text)
+                if text ~= expected then
                     io.write(("passed\t%.3f ms %s, not %s\n"):format(world.now, (text:gsub("[\r\n]+", " ")), value))
                 end
                 close()
             end, c)
         end
-        if random(2) == 0 then read() else world.at(random(1000) / 1000, read) end
+        if random(2) == 0 then follow() else world.at(random(1000) / 1000, follow) end
     end
     world.at(random(PAUSE), step)
 end
