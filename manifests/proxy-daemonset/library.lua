@@ -777,11 +777,69 @@ end
 function M.mark_text(mark)return mark.state .. M.mark_name(mark)end
 end
 do
+local mono=mcp.time_mono_millis
+local MEMBERS<const> =3
+local AGO<const> =M.LEASE+M.GRACE
+local HOP<const> =0.002
+local Copies=M.Copies
+local function glance_of(t)
+local V=t.memory
+local known=V.glance
+return V.calm and V.steady and known and known.q==t.q and known or nil
+end
+function Copies:may_glance(seen,start)
+local V,count,text,read=self.memory,0,nil,{}
+V.glance=nil
+for y,member in pairs(seen)do
+local ring=member.view.ring
+if not ring or ring.epoch~=V.ring.epoch or#member.view.marks>0 or text and member.text~=text then return end
+count,text,read[y]=count+1,member.text,start
+end
+if count==MEMBERS then V.glance={q=self.q,text=text,read=read}end
+end
+function Copies:left_out(start)
+local known=glance_of(self)
+local y=known and self.q[start//M.LEASE%MEMBERS+1]
+return y and start - known.read[y]<=AGO and y or nil
+end
+function Copies:as_known(seen,out,start)
+local known=glance_of(self)
+for _,y in ipairs(self.q)do
+if y~=out and not(known and seen[y]and seen[y].text==known.text)then return false end
+end
+for y in pairs(seen)do known.read[y]=math.max(known.read[y],start)end
+return true
+end
+function Copies:found_later(count)
+if count>1 or#self.q<MEMBERS then return 0 end
+for _,rec in pairs(self.memory.servers)do
+if rec.bad>0 and mono()>=rec.till then return 0 end
+end
+return AGO
+end
+function Copies:on_its_way(seen,start)
+local V,on,alone=self.memory,{},false
+for _,member in pairs(seen)do
+for _,mark in ipairs(member.view.marks)do
+local name=M.mark_name(mark)
+on[name]=(on[name]or 0)+1
+end
+end
+for name,count in pairs(on)do alone=alone or count==1 and not V.known[name]end
+alone=alone and next(seen,next(seen))and self:found_later(1)>0
+V.again=alone and(V.again or mono())or nil
+if not alone or start>V.again then return false end
+self.rctx:sleep(HOP)
+return true
+end
+end
+do
 local state=memcached_proxy
 local match,format=string.match,string.format
 local mono=mcp.time_mono_millis
 local FORCE<const> =M.FORCE
 local EARLY<const> =0.65
+local MANY<const> =64
 local WATCH<const> =3
 local TELL<const>,TOLD<const> =3000,10
 local FEW<const>,STEP<const> =4,0.005
@@ -790,7 +848,7 @@ local STAYS<const> =2000
 local Copies=M.Copies
 local function memory()
 if not state.view then
-state.view={valid=0,early=0,tell=0,calm=true,reading=0,servers={},known={},losses=0,
+state.view={valid=0,early=0,asks=0,tell=0,calm=true,reading=0,servers={},known={},losses=0,
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
 reads=0,every=1,gap=0,later={},tends=0,lines={},waiting=0,swept=0,unposted={}}
 state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
@@ -824,15 +882,15 @@ all[place]=M.order(conf.replicas,copies,size)
 return all[place]
 end})
 M.floor(V,M.ring(conf.epoch,conf.servers,conf.copies_by=="mode"and 0 or conf.copies,0,0))
-V.valid,V.tell=0,0
+V.valid,V.tell,V.glance=0,0,nil
 return M.relief({memory=V,V=conf.consistency=="coherent"and V or nil,servers=servers,q=watched(conf.replicas),knows=knows,orders=orders,
 several=conf.mode=="replicated"},conf,record)
 end
-function Copies:change(rec,bad,twice)
+function Copies:change(rec,bad,twice,later)
 local V=self.memory
 if mono()>=rec.till then rec.was=rec.bad end
 if twice then rec.was=bad==0 and 2 or 0 end
-rec.till=math.max(rec.till,mono()+FORCE+(bad<rec.bad and M.LEASE or 0))
+rec.till=math.max(rec.till,mono()+FORCE+(bad<rec.bad and M.LEASE or 0)+(later or 0))
 if twice or(bad==0)~=(rec.bad==0)then rec.turned=rec.till end
 rec.bad,rec.turns,V.calm=bad,rec.turns+1,false
 end
@@ -890,37 +948,45 @@ function Copies:away(y)
 local rec=self.V and self.servers[y]
 return self.dead[y]or rec and rec.lost and not rec.back
 end
-function Copies:read_view()
-local tickets,seen,answers={},{},0
-for _,y in ipairs(self.q)do
-if not self:away(y)then tickets[y]=self:send(M.request("mg ".. M.VIEW .." v c"),y)end
+local function ask_members(t,seen,out)
+local tickets,answers={},0
+for _,y in ipairs(t.q)do
+if y~=out and not seen[y]and not t:away(y)then tickets[y]=t:send(M.request("mg ".. M.VIEW .." v c"),y)end
 end
-self:tell()
-self:wait()
-for _,y in ipairs(self.q)do
-local res=self:got(tickets[y])
+t:tell()
+t:wait()
+for _,y in ipairs(t.q)do
+local res=t:got(tickets[y])
 if res and res:ok()then
-answers=answers+1
 local cas,text=match(res:hit()and res:raw_string()or"","^VA %d+ c(%d+)\r\n(.*)\r\n$")
-seen[y]={cas=cas,view=M.parse_view(text or"")}
-elseif self.V or not self:has_copies()then
-self:hangs(tickets[y],y)
+seen[y]={cas=cas,text=text,view=M.parse_view(text or"")}
+elseif t.V or not t:has_copies()then
+t:hangs(tickets[y],y)
 end
+answers=answers+(seen[y]and 1 or 0)
 end
-return seen,answers
+return answers
+end
+function Copies:read_view(start)
+local out,seen=self:left_out(start),{}
+local answers=ask_members(self,seen,out)
+if out and self:as_known(seen,out,start)then return seen,answers,true end
+return seen,out and ask_members(self,seen)or answers
 end
 local function joined(V,q,seen,complete)
-local marks,rank,stale,emptied,fresh,lasting,times,at={},{},{},{},{},{},{},{}
+local marks,rank,stale,emptied,fresh,lasting,times,at,on={},{},{},{},{},{},{},{},{}
 for _,y in ipairs(q)do
 local view=seen[y]and seen[y].view
 for _,mark in ipairs(view and view.marks or{})do
 local known=at[M.mark_name(mark)]
 if not known then
-known={server=mark.server,owner=mark.owner,state=mark.state}
+known={server=mark.server,owner=mark.owner,state=mark.state,on=0}
 at[M.mark_name(mark)],marks[#marks+1]=known,known
 elseif mark.state==(mark.owner=="all"and"d"or"r")then
 known.state=mark.state
 end
+known.on=known.on+1
+on[mark.server]=math.max(on[mark.server]or 0,known.on)
 end
 end
 local now=mono()
@@ -942,7 +1008,7 @@ if not times[server]then stale[server]=0 end
 end
 V.known=at
 for server in pairs(lasting)do fresh[server]=fresh[server]and not lasting[server]end
-return marks,rank,stale,emptied,fresh
+return marks,rank,stale,emptied,fresh,on
 end
 local function look_after_mine(t,seen,complete)
 local V=t.V
@@ -970,15 +1036,23 @@ function M.reading(V)
 if V.reading>0 and mono()- V.oldest>LATE then V.reading=0 end
 return V.reading
 end
+local function prolong(V,from)
+V.valid=math.max(V.valid,from+M.LEASE)
+V.early=V.valid - M.LEASE*(1 - EARLY)
+V.asks=0
+end
+function M.reads_early(V)return V.asks>=MANY or not V.glance end
 function Copies:renew()
 local V,start=self.memory,mono()
 if M.reading(V)==0 then V.oldest=start end
 V.reading,V.asked=V.reading+1,start
-local seen,answers=self:read_view()
+local seen,answers,known=self:read_view(start)
 V.reading=math.max(V.reading - 1,0)
 if self.used_up then return end
+if known then return prolong(V,start)end
+if self:on_its_way(seen,start)then return end
 local complete=answers==#self.q
-local marks,rank,stale,emptied,fresh=joined(V,self.q,seen,complete)
+local marks,rank,stale,emptied,fresh,on=joined(V,self.q,seen,complete)
 if self.keep then self:keep(marks)end
 local ran_out=start>=V.valid
 M.adopt(V,self.q,seen,start,ran_out)
@@ -996,8 +1070,8 @@ if rec.too_many and start>rec.too_many and answers*2>#self.q and not stands(mark
 rec.too_many=nil
 end
 local taken=rec.lost and not rec.ready and not rank[name]and answers*2>#self.q
-if ran_out and(fresh[name]or taken)then self:change(rec,now_bad,true)
-elseif now_bad~=rec.bad then self:change(rec,now_bad)end
+local twice,later=ran_out and(fresh[name]or taken),on[name]and self:found_later(on[name])
+if twice or now_bad~=rec.bad then self:change(rec,now_bad,twice,later)end
 end
 if self.V then look_after_mine(self,seen,complete)end
 if self.V and not V.calm and complete then self:start_anew()end
@@ -1006,8 +1080,8 @@ local new=complete
 for _,member in pairs(seen)do new=new and not member.cas end
 if new then self:found()end
 self:correct(seen,marks)
-V.valid=math.max(V.valid,from+M.LEASE)
-V.early=V.valid - M.LEASE*(1 - EARLY)
+self:may_glance(seen,start)
+prolong(V,from)
 end
 function Copies:found()
 local q=M.request("ms ".. M.WHOLE .." 1 ME","1\r\n")
@@ -1020,9 +1094,11 @@ return not(res and res:ok()and res:hit())
 end
 function Copies:see(time)
 local V=self.memory
+local step=STEP/8
 while V.valid<=time and not self.used_up do
 local shared=M.reading(V)>=FEW and V.asked+M.LEASE>time
-if shared then self.rctx:sleep(STEP)else self:renew()end
+if shared then self.rctx:sleep(step)else self:renew()end
+step=math.min(step*2,STEP)
 end
 end
 function Copies:enter(key)
@@ -1040,7 +1116,7 @@ if self.line then self:step_out()end
 if wrote and self.missed then self:in_force()end
 if self.used_up then return end
 local now=mono()
-if now>=V.early and not self.spent and M.reading(V)==0 then self:renew()end
+if now>=V.early and not self.spent and M.reading(V)==0 and M.reads_early(V)then self:renew()end
 if V.tends>0 then self:tend()end
 end
 end
@@ -1397,16 +1473,21 @@ local Copies=M.Copies
 local LIMIT<const> =20000
 function Copies:known_lost(x)return self.V and self.servers[x].lost and not self.servers[x].ready end
 local function post(t,x,marks)
-local text=""
+local text,tickets,took="",{},0
 for _,mark in ipairs(marks)do
 text=text .." ".. M.mark_text(mark)
 t.V.known[M.mark_name(mark)]=mark
 end
 local q=M.request(format("ms %s %d MA N0",M.VIEW,#text),text .."\r\n")
 for _,y in ipairs(t.q)do
-if y~=x and not t.dead[y]then t:send(q,y)end
+if y~=x and not t.dead[y]then tickets[#tickets+1]=t:send(q,y)end
 end
 t:wait()
+for _,ticket in ipairs(tickets)do
+local res=t:got(ticket)
+if res and res:ok()and res:code()==mcp.MCMC_CODE_OK then took=took+1 end
+end
+return took
 end
 local function copied(t)
 local ring=t.memory.next or t.memory.ring
@@ -1418,9 +1499,9 @@ local function distrust(t,x,bad,marks,again)
 local rec=t.servers[x]
 local worse,turns=bad>rec.bad,rec.bad==0
 if worse then t:change(rec,bad)end
-post(t,x,marks)
+local took=post(t,x,marks)
 if t.used_up then t.V.unposted[x]=marks end
-rec.force=mono()+FORCE
+rec.force=mono()+FORCE+t:found_later(took)
 if worse or again then rec.till=math.max(rec.till,rec.force)end
 if turns or again then rec.turned=math.max(rec.turned,rec.force)end
 end
@@ -2137,6 +2218,7 @@ return nil,{list=list,used=4,uses=2,look=true,spread=item,q=q,form="number",how=
 end
 local function read_on(t,V,list)
 V.due=V.valid
+if not M.reads_early(V)then return end
 t:begin()
 for i=1,#list do t.used[list[i]]=MOST end
 t:renew()
@@ -2153,6 +2235,7 @@ local ring,res,begun=V.ring,nil,nil
 local list=orders[ring.place](key)
 if list.unknown then return end
 local limit=V.valid+M.GRACE
+V.asks=V.asks+1
 if class~=READ and#list>1 then res,begun=(counts and count or put)(t,r,cmd,key,list,now,limit)
 elseif counts then return
 else res,begun=ask_one(t,r,class,list,limit)end

@@ -1,16 +1,19 @@
 -- The view in force: which servers this proxy trusts, since when, until when. Worker VM.
 -- Reads `__mcp:v` from Q once a lease, only while there is traffic; keeps the ring and its own marks there as they should
--- be, and says there what this proxy knows. Does not decide who leads a key (lead.lua), which servers hold it (ring.lua), nor when
--- one is lost or whole again (marks.lua, repair.lua).
+-- be, and says there what this proxy knows. Does not decide who leads a key (lead.lua), which servers hold it (ring.lua), when
+-- one is lost or whole again (marks.lua, repair.lua), nor whether two members are enough (glance.lua).
 local state = memcached_proxy
 local match, format = string.match, string.format
 local mono = mcp.time_mono_millis
 local FORCE <const> = M.FORCE
 local EARLY <const> = 0.65 -- the part of a lease after which one request reads the view again
+-- Requests under one view, from which on it is read early while nothing happens: the reading costs a hundredth of what they do, and many
+-- would wait for it. With fewer, who finds the view run out reads it.
+local MANY <const> = 64
 local WATCH <const> = 3 -- size of Q
 local TELL <const>, TOLD <const> = 3000, 10 -- ms between two times that this proxy says what it knows; seconds that it counts
 -- Readings under way at once, from which on a request waits for one of them; a worker short of processor time would spend most of what
--- it has on reading the same thing for each request. It looks every STEP (seconds), which is more than one reading alone takes.
+-- it has on reading the same thing for each request. It looks again and again, at last every STEP (seconds), which is more than one reading alone takes.
 local FEW <const>, STEP <const> = 4, 0.005
 local LATE <const> = 2000 * M.TIMEOUT -- ms after which a reading has ended: its servers have answered, or are taken for lost
 -- ms for which mark `all` stays as `r` on all of Q; longer than a controller lets it stand there
@@ -20,11 +23,12 @@ local Copies = M.Copies
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again;
 -- oldest: when the first of the readings that are under way began; asked: when the last did;
+-- asks: requests since it was read; glance, again: see glance.lua;
 -- calm: all servers are trusted and no change is pending; unposted: marks, by server, that may not stand on all of Q yet; losses:
 -- when the last server was lost, ms since 1970, never the same twice; tell: when to say what this proxy knows; servers: records by their name in the view; ring, next, since, turn, steady: see ring.lua; lines, waiting, swept: see line.lua.
 local function memory()
     if not state.view then
-        state.view = { valid = 0, early = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
+        state.view = { valid = 0, early = 0, asks = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
             me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
             reads = 0, every = 1, gap = 0, later = {}, tends = 0, lines = {}, waiting = 0, swept = 0, unposted = {} }
         state.view.name = os.getenv("MEMCACHED_PROXY_ID") or state.view.me
@@ -70,18 +74,18 @@ function M.view(conf)
         return all[place]
     end })
     M.floor(V, M.ring(conf.epoch, conf.servers, conf.copies_by == "mode" and 0 or conf.copies, 0, 0))
-    V.valid, V.tell = 0, 0
+    V.valid, V.tell, V.glance = 0, 0, nil
     return M.relief({ memory = V, V = conf.consistency == "coherent" and V or nil, servers = servers, q = watched(conf.replicas), knows = knows, orders = orders,
         several = conf.mode == "replicated" }, conf, record)
 end
 
--- server `rec` is seen, or was made, better or worse. twice: it may have been the other way in between
-function Copies:change(rec, bad, twice)
+-- server `rec` is seen, or was made, better or worse. twice: it may have been the other way in between; later: ms that others need more to see it
+function Copies:change(rec, bad, twice, later)
     local V = self.memory
     if mono() >= rec.till then rec.was = rec.bad end
     if twice then rec.was = bad == 0 and 2 or 0 end
     -- a mark is appended to all of Q at once; that it goes may be written by cas until its owner's next reading
-    rec.till = math.max(rec.till, mono() + FORCE + (bad < rec.bad and M.LEASE or 0))
+    rec.till = math.max(rec.till, mono() + FORCE + (bad < rec.bad and M.LEASE or 0) + (later or 0))
     if twice or (bad == 0) ~= (rec.bad == 0) then rec.turned = rec.till end
     rec.bad, rec.turns, V.calm = bad, rec.turns + 1, false
 end
@@ -152,42 +156,53 @@ function Copies:away(y)
     return self.dead[y] or rec and rec.lost and not rec.back
 end
 
--- reads the view from Q -> by member { cas, view }, how many answered
-function Copies:read_view()
-    local tickets, seen, answers = {}, {}, 0
-    for _, y in ipairs(self.q) do
-        if not self:away(y) then tickets[y] = self:send(M.request("mg " .. M.VIEW .. " v c"), y) end
+-- asks the members of Q for the view, but those that have been and member `out` -> how many have answered
+local function ask_members(t, seen, out)
+    local tickets, answers = {}, 0
+    for _, y in ipairs(t.q) do
+        if y ~= out and not seen[y] and not t:away(y) then tickets[y] = t:send(M.request("mg " .. M.VIEW .. " v c"), y) end
     end
-    self:tell() -- in the same wait: with one of its own, what came after this request would pass it
-    self:wait()
-    for _, y in ipairs(self.q) do
-        local res = self:got(tickets[y])
+    t:tell() -- in the same wait: with one of its own, what came after this request would pass it
+    t:wait()
+    for _, y in ipairs(t.q) do
+        local res = t:got(tickets[y])
         if res and res:ok() then
-            answers = answers + 1
             local cas, text = match(res:hit() and res:raw_string() or "", "^VA %d+ c(%d+)\r\n(.*)\r\n$")
-            seen[y] = { cas = cas, view = M.parse_view(text or "") }
-        elseif self.V or not self:has_copies() then
-            self:hangs(tickets[y], y)
+            seen[y] = { cas = cas, text = text, view = M.parse_view(text or "") }
+        elseif t.V or not t:has_copies() then
+            t:hangs(tickets[y], y)
         end
+        answers = answers + (seen[y] and 1 or 0)
     end
-    return seen, answers
+    return answers
+end
+
+-- reads the view from Q -> by member { cas, text, view }, how many answered, and whether it is what is known
+function Copies:read_view(start)
+    local out, seen = self:left_out(start), {}
+    local answers = ask_members(self, seen, out)
+    if out and self:as_known(seen, out, start) then return seen, answers, true end
+    return seen, out and ask_members(self, seen) or answers
 end
 
 -- all marks of all members, those of the first member first. A proxy's mark that is `r` anywhere is so: it never becomes `d`
 -- again. -> marks; by server: rank; stale = since when it misses writes (0: not known); emptied = when that was, or 0; fresh = it may have been
--- lost, or trusted, and lost again since the last reading: it has a mark that is new, and none that has been there
+-- lost, or trusted, and lost again since the last reading: it has a mark that is new, and none that has been there; on = members that
+-- hold the one of its marks which most do
 local function joined(V, q, seen, complete)
-    local marks, rank, stale, emptied, fresh, lasting, times, at = {}, {}, {}, {}, {}, {}, {}, {}
+    local marks, rank, stale, emptied, fresh, lasting, times, at, on = {}, {}, {}, {}, {}, {}, {}, {}, {}
     for _, y in ipairs(q) do
         local view = seen[y] and seen[y].view
         for _, mark in ipairs(view and view.marks or {}) do
             local known = at[M.mark_name(mark)]
             if not known then
-                known = { server = mark.server, owner = mark.owner, state = mark.state }
+                known = { server = mark.server, owner = mark.owner, state = mark.state, on = 0 }
                 at[M.mark_name(mark)], marks[#marks + 1] = known, known
             elseif mark.state == (mark.owner == "all" and "d" or "r") then
                 known.state = mark.state
             end
+            known.on = known.on + 1
+            on[mark.server] = math.max(on[mark.server] or 0, known.on)
         end
     end
     local now = mono()
@@ -209,7 +224,7 @@ local function joined(V, q, seen, complete)
     end
     V.known = at
     for server in pairs(lasting) do fresh[server] = fresh[server] and not lasting[server] end
-    return marks, rank, stale, emptied, fresh
+    return marks, rank, stale, emptied, fresh, on
 end
 
 -- what the members hold of this proxy's marks: one of an earlier loss that says `d` (on a member that had not been reached, or is back
@@ -245,16 +260,28 @@ function M.reading(V)
     return V.reading
 end
 
+-- what is known of the view holds for a lease from then on
+local function prolong(V, from)
+    V.valid = math.max(V.valid, from + M.LEASE)
+    V.early = V.valid - M.LEASE * (1 - EARLY)
+    V.asks = 0
+end
+
+-- is the view to be read before it runs out?
+function M.reads_early(V) return V.asks >= MANY or not V.glance end
+
 -- reads the view and takes it over
 function Copies:renew()
     local V, start = self.memory, mono()
     if M.reading(V) == 0 then V.oldest = start end
     V.reading, V.asked = V.reading + 1, start
-    local seen, answers = self:read_view()
+    local seen, answers, known = self:read_view(start)
     V.reading = math.max(V.reading - 1, 0)
     if self.used_up then return end -- it may not have asked all of them, which says nothing of those that it did not ask
+    if known then return prolong(V, start) end
+    if self:on_its_way(seen, start) then return end
     local complete = answers == #self.q
-    local marks, rank, stale, emptied, fresh = joined(V, self.q, seen, complete)
+    local marks, rank, stale, emptied, fresh, on = joined(V, self.q, seen, complete)
     if self.keep then self:keep(marks) end -- gutter.lua
     local ran_out = start >= V.valid
     M.adopt(V, self.q, seen, start, ran_out)
@@ -273,8 +300,8 @@ function Copies:renew()
         end
         -- while nobody looked: its mark was taken away, because a controller took this proxy for dead and compared
         local taken = rec.lost and not rec.ready and not rank[name] and answers * 2 > #self.q
-        if ran_out and (fresh[name] or taken) then self:change(rec, now_bad, true)
-        elseif now_bad ~= rec.bad then self:change(rec, now_bad) end
+        local twice, later = ran_out and (fresh[name] or taken), on[name] and self:found_later(on[name])
+        if twice or now_bad ~= rec.bad then self:change(rec, now_bad, twice, later) end
     end
     if self.V then look_after_mine(self, seen, complete) end
     if self.V and not V.calm and complete then self:start_anew() end
@@ -283,8 +310,8 @@ function Copies:renew()
     for _, member in pairs(seen) do new = new and not member.cas end
     if new then self:found() end
     self:correct(seen, marks)
-    V.valid = math.max(V.valid, from + M.LEASE) -- not before: with nothing to write, what came after this request would pass it
-    V.early = V.valid - M.LEASE * (1 - EARLY)
+    self:may_glance(seen, start)
+    prolong(V, from) -- not before: with nothing to write, what came after this request would pass it
 end
 
 -- nobody of Q has a view: the cluster is new, so no server has lost anything
@@ -303,9 +330,11 @@ end
 -- makes sure that the view was valid at `time`, which is not to come. Does nothing if the request has used up its handles.
 function Copies:see(time)
     local V = self.memory
+    local step = STEP / 8
     while V.valid <= time and not self.used_up do
         local shared = M.reading(V) >= FEW and V.asked + M.LEASE > time
-        if shared then self.rctx:sleep(STEP) else self:renew() end
+        if shared then self.rctx:sleep(step) else self:renew() end
+        step = math.min(step * 2, STEP)
     end
 end
 
@@ -328,6 +357,6 @@ function Copies:leave(wrote)
     if wrote and self.missed then self:in_force() end
     if self.used_up then return end
     local now = mono()
-    if now >= V.early and not self.spent and M.reading(V) == 0 then self:renew() end
+    if now >= V.early and not self.spent and M.reading(V) == 0 and M.reads_early(V) then self:renew() end
     if V.tends > 0 then self:tend() end
 end

@@ -13,18 +13,23 @@ local LIMIT <const> = 20000
 
 function Copies:known_lost(x) return self.V and self.servers[x].lost and not self.servers[x].ready end
 
--- appends marks to every member of Q but x
+-- appends marks to every member of Q but x -> how many took them
 local function post(t, x, marks)
-    local text = ""
+    local text, tickets, took = "", {}, 0
     for _, mark in ipairs(marks) do
         text = text .. " " .. M.mark_text(mark)
         t.V.known[M.mark_name(mark)] = mark
     end
     local q = M.request(format("ms %s %d MA N0", M.VIEW, #text), text .. "\r\n")
     for _, y in ipairs(t.q) do
-        if y ~= x and not t.dead[y] then t:send(q, y) end
+        if y ~= x and not t.dead[y] then tickets[#tickets + 1] = t:send(q, y) end
     end
     t:wait()
+    for _, ticket in ipairs(tickets) do
+        local res = t:got(ticket)
+        if res and res:ok() and res:code() == mcp.MCMC_CODE_OK then took = took + 1 end
+    end
+    return took
 end
 
 local function copied(t)
@@ -43,9 +48,9 @@ local function distrust(t, x, bad, marks, again)
     local rec = t.servers[x]
     local worse, turns = bad > rec.bad, rec.bad == 0
     if worse then t:change(rec, bad) end
-    post(t, x, marks)
+    local took = post(t, x, marks)
     if t.used_up then t.V.unposted[x] = marks end -- the next request has to do it
-    rec.force = mono() + FORCE -- the lease counts from when the mark stands
+    rec.force = mono() + FORCE + t:found_later(took) -- the lease counts from when the mark stands
     if worse or again then rec.till = math.max(rec.till, rec.force) end
     if turns or again then rec.turned = math.max(rec.turned, rec.force) end
 end

@@ -96,6 +96,7 @@ end
 -- the view is about to run out: this request reads it before it ends. Those that begin now would come too late where answers take long.
 local function read_on(t, V, list)
     V.due = V.valid -- the others need not
+    if not M.reads_early(V) then return end
     t:begin()
     for i = 1, #list do t.used[list[i]] = MOST end
     t:renew()
@@ -117,6 +118,7 @@ function M.usual(known)
         local list = orders[ring.place](key)
         if list.unknown then return end
         local limit = V.valid + M.GRACE
+        V.asks = V.asks + 1
         if class ~= READ and #list > 1 then res, begun = (counts and count or put)(t, r, cmd, key, list, now, limit)
         elseif counts then return
         else res, begun = ask_one(t, r, class, list, limit) end

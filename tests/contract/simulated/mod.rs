@@ -5,6 +5,7 @@
 //!
 //! The mutants below show that this finds what it is for.
 
+mod glances;
 mod gutter;
 mod marked;
 mod moments;

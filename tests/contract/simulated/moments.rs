@@ -71,7 +71,7 @@ fn a_server_that_was_trusted_while_a_proxy_did_not_look_is_waited_for() {
 
 #[test]
 fn taking_a_new_mark_for_the_one_before_it_is_caught() {
-    is_caught("ran_out and(fresh[name]or taken)then", "ran_out and taken then", MARKED_AGAIN, counts_each_once);
+    is_caught("ran_out and(fresh[name]or taken)", "ran_out and taken", MARKED_AGAIN, counts_each_once);
 }
 
 fn is_counted(told: &[String]) -> bool {

@@ -10,7 +10,7 @@ const SECONDS: u32 = 30;
 /// Runs that a mutant may pass before this counts as blind to it.
 const LOOKS: u64 = 4;
 
-/// Ms between two pairs: the view has run out just now, or long ago.
+/// Ms between two pairs: the view has run out just now, so two of three members are read, or long ago, so all are.
 const PAUSES: [u32; 2] = [80, 150];
 
 /// A cluster, and what is sent.

@@ -1,8 +1,8 @@
 -- Proxies with steady traffic on a cluster where nothing happens: how often each server is asked for the view, on stdout, one
 -- line for a server: readings in a second, connections.
--- Globals: LIBRARY, PROXIES, SERVERS, EVERY (ms between a proxy's requests); make_proxy (proxy.lua), random, configuration, new_world (world.lua).
+-- Globals: LIBRARY, PROXIES, SERVERS, EVERY (ms between a client's requests), CLIENTS (of a proxy); make_proxy (proxy.lua), random, configuration, new_world (world.lua).
 math.randomseed(1)
-local WARM <const>, LENGTH <const>, TOGETHER <const> = 2000, 2000, 50 -- ms, ms; proxies that are simulated at a time
+local WARM <const>, LENGTH <const>, TOGETHER <const> = 2000, 2000, 10 -- ms, ms; proxies that are simulated at a time
 local conf = configuration(SERVERS, 3)
 local readings, links, counts = {}, {}, false
 for x = 1, SERVERS do readings[x], links[x] = 0, 0 end
@@ -21,7 +21,7 @@ for _ = 1, PROXIES // TOGETHER do -- they do not affect each other: nobody marks
         local function step()
             ask("get key" .. random(1000), nil, function() world.at(EVERY - 1 + random(2000) / 1000, step) end, p)
         end
-        world.at(random(EVERY * 1000) / 1000, step)
+        for _ = 1, CLIENTS do world.at(random(EVERY * 1000) / 1000, step) end
     end
     counts = false
     world.run(WARM)

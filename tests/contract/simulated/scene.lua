@@ -4,8 +4,8 @@
 -- one line on stdout for what a client was told: what it read, or else the first word
 function tell(text) io.write("told\t", text:match("\r\n(%d+)\r\n") or text:match("%S+"), "\n") end
 
--- servers, proxies, copies (all servers if not said) -> the world, ask(proxy, line, value, after), set(proxy, key, value of one digit, after), and meet(key), after
--- which a key has the value 0 and all proxies know the view; that says which server leads the key
+-- servers, proxies, copies (all servers if not said) -> the world, ask(proxy, line, value, after), set(proxy, key, value of one digit, after), meet(key), after
+-- which a key has the value 0 and all proxies know the view; that says which server leads the key; and led_by(server), which makes such a key that it leads
 function new_scene(servers, proxies, copies)
     local world, conf, asks = new_world(servers, proxies), configuration(servers, copies or servers), {}
     for p = 1, proxies do asks[p] = make_proxy(world, p, LIBRARY, conf) end
@@ -18,5 +18,13 @@ function new_scene(servers, proxies, copies)
         world.run(world.now + 10)
         return world.leads[key]
     end
-    return world, ask, set, meet
+    local n = 0
+    local function led_by(server)
+        n = n + 1
+        local key = "key" .. n
+        set(1, key, 0)
+        world.run(world.now + 200)
+        return world.leads[key] == server and key or led_by(server)
+    end
+    return world, ask, set, meet, led_by
 end
