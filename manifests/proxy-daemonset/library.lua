@@ -670,6 +670,7 @@ local used=self.used
 self.spent,self.said,self.asked,self.begun=false,false,nil,nil
 for x=1,#used do used[x]=0 end
 if self.line then self:step_out()end
+if self.open then self:close_doubt()end
 if self.hurt then self.dead,self.tries,self.hurt,self.missed,self.doubtful,self.used_up={},{},nil,nil,nil,nil end
 end
 function Copies:route(r,cmd,key,class)
@@ -1113,6 +1114,7 @@ end
 function Copies:leave(wrote)
 local V=self.memory
 if self.line then self:step_out()end
+if self.open then self:close_doubt()end
 if wrote and self.missed then self:in_force()end
 if self.used_up then return end
 local now=mono()
@@ -1800,6 +1802,7 @@ local Copies=M.Copies
 local match=string.match
 local id_at=M.id_at
 local DOUBTS<const>,CHAIN<const> =256,3
+local STEP<const>,LONGEST<const> =0.001,1000
 local doubts,sent={},0
 function M.sends()
 sent=sent+1
@@ -1811,6 +1814,20 @@ how.doubt={name=name,id=how.id,sent=how.sent,delta=how.delta,sure=how.sure,place
 if how.id then
 if#doubts>=DOUBTS then table.remove(doubts,1)end
 doubts[#doubts+1]=how.doubt
+self.open,how.doubt.open=how.doubt,true
+end
+end
+function Copies:close_doubt()
+self.open.open=false
+self.open=nil
+end
+function Copies:go_behind(name,mine)
+local start,before=mcp.time_mono_millis(),{}
+for _,other in ipairs(doubts)do
+if other.open and other.name==name and other.sent<mine then before[#before+1]=other end
+end
+for _,other in ipairs(before)do
+while other.open and mcp.time_mono_millis()- start<LONGEST do self.rctx:sleep(STEP)end
 end
 end
 local function chain(mine)
@@ -1906,6 +1923,7 @@ return id_at(now)==id_at(before[p])
 end
 local function ready(t,list,key,b,how,before)
 local mine=how.doubt
+if mine and not mine.id and t:lead(list,mine)then t:go_behind(key .. b,how.sent)end
 local p,done,value,last,later=t:lead(list,mine),nil,nil,nil,nil
 if not p then return nil end
 while mine and mine.id and done==nil do

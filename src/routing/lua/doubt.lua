@@ -5,9 +5,10 @@ local match = string.match
 local id_at = M.id_at
 
 local DOUBTS <const>, CHAIN <const> = 256, 3 -- lost answers that are remembered, and looked for at once
+local STEP <const>, LONGEST <const> = 0.001, 1000 -- seconds between two looks whether another has ended; ms, for one that never does
 
 -- { name = key, id, sent = in which order, delta, placed = servers that took the version from
--- us, value = what it made, if known }. void: known not to have been done.
+-- us, value = what it made, if known, open = its request has not ended }. void: known not to have been done.
 local doubts, sent = {}, 0
 
 -- a write is about to be sent -> which of them it is
@@ -23,6 +24,25 @@ function Copies:doubt(how, name)
     if how.id then
         if #doubts >= DOUBTS then table.remove(doubts, 1) end
         doubts[#doubts + 1] = how.doubt
+        self.open, how.doubt.open = how.doubt, true
+    end
+end
+
+-- the request has ended
+function Copies:close_doubt()
+    self.open.open = false
+    self.open = nil
+end
+
+-- one server did what this proxy sent it in that order. What has no id, as a removal, can't find out whether it was done, and is done again
+-- behind the writes of the key that were sent before: waits for them.
+function Copies:go_behind(name, mine)
+    local start, before = mcp.time_mono_millis(), {}
+    for _, other in ipairs(doubts) do
+        if other.open and other.name == name and other.sent < mine then before[#before + 1] = other end
+    end
+    for _, other in ipairs(before) do
+        while other.open and mcp.time_mono_millis() - start < LONGEST do self.rctx:sleep(STEP) end
     end
 end
 

@@ -354,6 +354,7 @@ end
 function Copies:leave(wrote)
     local V = self.memory
     if self.line then self:step_out() end
+    if self.open then self:close_doubt() end
     if wrote and self.missed then self:in_force() end
     if self.used_up then return end
     local now = mono()

@@ -62,6 +62,7 @@ end
 -- who is to decide, once it is known whether what is in doubt was done -> the authority, or nil and what `decide` returns
 local function ready(t, list, key, b, how, before)
     local mine = how.doubt
+    if mine and not mine.id and t:lead(list, mine) then t:go_behind(key .. b, how.sent) end -- by now they know that they are in doubt
     local p, done, value, last, later = t:lead(list, mine), nil, nil, nil, nil
     if not p then return nil end
     while mine and mine.id and done == nil do

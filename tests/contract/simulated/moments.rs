@@ -13,6 +13,7 @@ const SECOND_MARK: &str = include_str!("second_mark.lua");
 const MARKED_AGAIN: &str = include_str!("marked_again.lua");
 const EMPTIED_AGAIN: &str = include_str!("emptied_again.lua");
 const EMPTIED_BETWEEN: &str = include_str!("emptied_between.lua");
+const REMOVED: &str = include_str!("removed.lua");
 
 /// Clients are told what `is_right`, whatever the latencies are.
 fn holds(test: &str, scene: &str, is_right: fn(&[String]) -> bool) {
@@ -103,4 +104,24 @@ fn a_key_outlives_an_authority_that_is_emptied_between_two_steps() {
 fn taking_an_emptied_authority_for_a_removal_is_caught() {
     let asks = "if not item and t:emptied(did.p)then return false end";
     is_caught(asks, "", EMPTIED_BETWEEN, is_counted_and_kept);
+}
+
+/// What was set, seen and removed does not come back; the key may be lost.
+fn stays_removed(told: &[String]) -> bool {
+    matches!(told, [read] if read == "2" || read == "END")
+}
+
+#[test]
+fn a_set_that_was_seen_and_removed_does_not_come_back() {
+    holds("moments::a_set_that_was_seen_and_removed_does_not_come_back", REMOVED, stays_removed);
+}
+
+#[test]
+fn repeating_a_set_behind_its_removal_is_caught() {
+    is_caught(
+        "if mine and not mine.id and t:lead(list,mine)then t:go_behind(key .. b,how.sent)end",
+        "",
+        REMOVED,
+        stays_removed,
+    );
 }
