@@ -670,7 +670,7 @@ local used=self.used
 self.spent,self.said,self.asked,self.begun=false,false,nil,nil
 for x=1,#used do used[x]=0 end
 if self.line then self:step_out()end
-if self.open then self:close_doubt()end
+self:close_doubt()
 if self.hurt then self.dead,self.tries,self.hurt,self.missed,self.doubtful,self.used_up={},{},nil,nil,nil,nil end
 end
 function Copies:route(r,cmd,key,class)
@@ -818,16 +818,20 @@ if rec.bad>0 and mono()>=rec.till then return 0 end
 end
 return AGO
 end
-function Copies:on_its_way(seen,start)
-local V,on,alone=self.memory,{},false
+function M.holders(seen)
+local holders={}
 for _,member in pairs(seen)do
 for _,mark in ipairs(member.view.marks)do
 local name=M.mark_name(mark)
-on[name]=(on[name]or 0)+1
+holders[name]=(holders[name]or 0)+1
 end
 end
-for name,count in pairs(on)do alone=alone or count==1 and not V.known[name]end
-alone=alone and next(seen,next(seen))and self:found_later(1)>0
+return holders
+end
+function Copies:on_its_way(holders,answers,start)
+local V,alone=self.memory,false
+for name,count in pairs(holders)do alone=alone or count==1 and not V.known[name]end
+alone=alone and answers>1 and self:found_later(1)>0
 V.again=alone and(V.again or mono())or nil
 if not alone or start>V.again then return false end
 self.rctx:sleep(HOP)
@@ -974,20 +978,18 @@ local answers=ask_members(self,seen,out)
 if out and self:as_known(seen,out,start)then return seen,answers,true end
 return seen,out and ask_members(self,seen)or answers
 end
-local function joined(V,q,seen,complete)
+local function joined(V,q,seen,complete,holders)
 local marks,rank,stale,emptied,fresh,lasting,times,at,on={},{},{},{},{},{},{},{},{}
 for _,y in ipairs(q)do
 local view=seen[y]and seen[y].view
 for _,mark in ipairs(view and view.marks or{})do
 local known=at[M.mark_name(mark)]
 if not known then
-known={server=mark.server,owner=mark.owner,state=mark.state,on=0}
+known={server=mark.server,owner=mark.owner,state=mark.state}
 at[M.mark_name(mark)],marks[#marks+1]=known,known
 elseif mark.state==(mark.owner=="all"and"d"or"r")then
 known.state=mark.state
 end
-known.on=known.on+1
-on[mark.server]=math.max(on[mark.server]or 0,known.on)
 end
 end
 local now=mono()
@@ -996,6 +998,7 @@ local server,before=mark.server,V.known[M.mark_name(mark)]
 mark.since=before and before.state==mark.state and before.since or now
 mark.over=complete and mark.owner=="all"and mark.state=="r"and now - mark.since>STAYS
 rank[server]=rank[server]or i
+on[server]=math.max(on[server]or 0,holders[M.mark_name(mark)])
 if before then lasting[server]=lasting[server]or mark.state=="d"else fresh[server]=true end
 local time=match(mark.owner,M.EMPTIED)
 if time then
@@ -1051,9 +1054,9 @@ local seen,answers,known=self:read_view(start)
 V.reading=math.max(V.reading - 1,0)
 if self.used_up then return end
 if known then return prolong(V,start)end
-if self:on_its_way(seen,start)then return end
-local complete=answers==#self.q
-local marks,rank,stale,emptied,fresh,on=joined(V,self.q,seen,complete)
+local holders,complete=M.holders(seen),answers==#self.q
+if self:on_its_way(holders,answers,start)then return end
+local marks,rank,stale,emptied,fresh,on=joined(V,self.q,seen,complete,holders)
 if self.keep then self:keep(marks)end
 local ran_out=start>=V.valid
 M.adopt(V,self.q,seen,start,ran_out)
@@ -1114,7 +1117,7 @@ end
 function Copies:leave(wrote)
 local V=self.memory
 if self.line then self:step_out()end
-if self.open then self:close_doubt()end
+self:close_doubt()
 if wrote and self.missed then self:in_force()end
 if self.used_up then return end
 local now=mono()
@@ -1814,12 +1817,12 @@ how.doubt={name=name,id=how.id,sent=how.sent,delta=how.delta,sure=how.sure,place
 if how.id then
 if#doubts>=DOUBTS then table.remove(doubts,1)end
 doubts[#doubts+1]=how.doubt
+self:close_doubt()
 self.open,how.doubt.open=how.doubt,true
 end
 end
 function Copies:close_doubt()
-self.open.open=false
-self.open=nil
+if self.open then self.open.open,self.open=false,nil end
 end
 function Copies:go_behind(name,mine)
 local start,before=mcp.time_mono_millis(),{}

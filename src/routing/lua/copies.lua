@@ -172,7 +172,7 @@ function Copies:begin()
     self.spent, self.said, self.asked, self.begun = false, false, nil, nil
     for x = 1, #used do used[x] = 0 end
     if self.line then self:step_out() end -- it ended in an error of Lua's
-    if self.open then self:close_doubt() end
+    self:close_doubt()
     if self.hurt then self.dead, self.tries, self.hurt, self.missed, self.doubtful, self.used_up = {}, {}, nil, nil, nil, nil end
 end
 

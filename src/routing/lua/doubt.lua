@@ -24,14 +24,14 @@ function Copies:doubt(how, name)
     if how.id then
         if #doubts >= DOUBTS then table.remove(doubts, 1) end
         doubts[#doubts + 1] = how.doubt
+        self:close_doubt() -- the one before, if it is in doubt once more
         self.open, how.doubt.open = how.doubt, true
     end
 end
 
--- the request has ended
+-- the request has ended, or begins another doubt
 function Copies:close_doubt()
-    self.open.open = false
-    self.open = nil
+    if self.open then self.open.open, self.open = false, nil end
 end
 
 -- one server did what this proxy sent it in that order. What has no id, as a removal, can't find out whether it was done, and is done again

@@ -55,17 +55,23 @@ function Copies:found_later(count)
     return AGO
 end
 
--- a new mark on only one member of several may just be on its way to the others: it is looked at once more before it is taken over
-function Copies:on_its_way(seen, start)
-    local V, on, alone = self.memory, {}, false
+-- on how many members each mark stands, by its name
+function M.holders(seen)
+    local holders = {}
     for _, member in pairs(seen) do
         for _, mark in ipairs(member.view.marks) do
             local name = M.mark_name(mark)
-            on[name] = (on[name] or 0) + 1
+            holders[name] = (holders[name] or 0) + 1
         end
     end
-    for name, count in pairs(on) do alone = alone or count == 1 and not V.known[name] end
-    alone = alone and next(seen, next(seen)) and self:found_later(1) > 0
+    return holders
+end
+
+-- a new mark on only one member of several may just be on its way to the others: it is looked at once more before it is taken over
+function Copies:on_its_way(holders, answers, start)
+    local V, alone = self.memory, false
+    for name, count in pairs(holders) do alone = alone or count == 1 and not V.known[name] end
+    alone = alone and answers > 1 and self:found_later(1) > 0
     V.again = alone and (V.again or mono()) or nil
     if not alone or start > V.again then return false end
     self.rctx:sleep(HOP)

@@ -188,21 +188,19 @@ end
 -- all marks of all members, those of the first member first. A proxy's mark that is `r` anywhere is so: it never becomes `d`
 -- again. -> marks; by server: rank; stale = since when it misses writes (0: not known); emptied = when that was, or 0; fresh = it may have been
 -- lost, or trusted, and lost again since the last reading: it has a mark that is new, and none that has been there; on = members that
--- hold the one of its marks which most do
-local function joined(V, q, seen, complete)
+-- hold the one of its marks which most do. holders: of M.holders
+local function joined(V, q, seen, complete, holders)
     local marks, rank, stale, emptied, fresh, lasting, times, at, on = {}, {}, {}, {}, {}, {}, {}, {}, {}
     for _, y in ipairs(q) do
         local view = seen[y] and seen[y].view
         for _, mark in ipairs(view and view.marks or {}) do
             local known = at[M.mark_name(mark)]
             if not known then
-                known = { server = mark.server, owner = mark.owner, state = mark.state, on = 0 }
+                known = { server = mark.server, owner = mark.owner, state = mark.state }
                 at[M.mark_name(mark)], marks[#marks + 1] = known, known
             elseif mark.state == (mark.owner == "all" and "d" or "r") then
                 known.state = mark.state
             end
-            known.on = known.on + 1
-            on[mark.server] = math.max(on[mark.server] or 0, known.on)
         end
     end
     local now = mono()
@@ -211,6 +209,7 @@ local function joined(V, q, seen, complete)
         mark.since = before and before.state == mark.state and before.since or now
         mark.over = complete and mark.owner == "all" and mark.state == "r" and now - mark.since > STAYS
         rank[server] = rank[server] or i
+        on[server] = math.max(on[server] or 0, holders[M.mark_name(mark)])
         if before then lasting[server] = lasting[server] or mark.state == "d" else fresh[server] = true end
         local time = match(mark.owner, M.EMPTIED)
         if time then
@@ -279,9 +278,9 @@ function Copies:renew()
     V.reading = math.max(V.reading - 1, 0)
     if self.used_up then return end -- it may not have asked all of them, which says nothing of those that it did not ask
     if known then return prolong(V, start) end
-    if self:on_its_way(seen, start) then return end
-    local complete = answers == #self.q
-    local marks, rank, stale, emptied, fresh, on = joined(V, self.q, seen, complete)
+    local holders, complete = M.holders(seen), answers == #self.q
+    if self:on_its_way(holders, answers, start) then return end
+    local marks, rank, stale, emptied, fresh, on = joined(V, self.q, seen, complete, holders)
     if self.keep then self:keep(marks) end -- gutter.lua
     local ran_out = start >= V.valid
     M.adopt(V, self.q, seen, start, ran_out)
@@ -354,7 +353,7 @@ end
 function Copies:leave(wrote)
     local V = self.memory
     if self.line then self:step_out() end
-    if self.open then self:close_doubt() end
+    self:close_doubt()
     if wrote and self.missed then self:in_force() end
     if self.used_up then return end
     local now = mono()

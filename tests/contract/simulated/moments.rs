@@ -14,6 +14,7 @@ const MARKED_AGAIN: &str = include_str!("marked_again.lua");
 const EMPTIED_AGAIN: &str = include_str!("emptied_again.lua");
 const EMPTIED_BETWEEN: &str = include_str!("emptied_between.lua");
 const REMOVED: &str = include_str!("removed.lua");
+const DOUBTED_TWICE: &str = include_str!("doubted_twice.lua");
 
 /// Clients are told what `is_right`, whatever the latencies are.
 fn holds(test: &str, scene: &str, is_right: fn(&[String]) -> bool) {
@@ -124,4 +125,16 @@ fn repeating_a_set_behind_its_removal_is_caught() {
         REMOVED,
         stays_removed,
     );
+}
+
+#[test]
+fn a_removal_does_not_wait_for_a_set_that_was_in_doubt_twice() {
+    let test = "moments::a_removal_does_not_wait_for_a_set_that_was_in_doubt_twice";
+    holds(test, DOUBTED_TWICE, waits_for_one_mark);
+}
+
+#[test]
+fn leaving_the_first_doubt_open_is_caught() {
+    let closes = "self:close_doubt()\nself.open,how.doubt.open=how.doubt,true";
+    is_caught(closes, "self.open,how.doubt.open=how.doubt,true", DOUBTED_TWICE, waits_for_one_mark);
 }
