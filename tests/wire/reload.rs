@@ -156,7 +156,9 @@ fn a_memcached_that_is_too_old_or_has_no_proxy_says_so_in_one_line() {
     ] {
         let program = unusable_memcached(which).unwrap_or_else(|error| panic!("{error:#}"));
         let (status, log) = Proxy::start_program_in_vain(&program, &config);
-        assert_eq!(status.code(), Some(1), "{log}");
+        // Not that it ends with 1: only a worker can tell that 1.6.38 is too old, and the `exit` that memcached then calls beside
+        // its running threads ends in a segmentation fault once in some 400 starts on a busy machine.
+        assert!(!status.success(), "{status}: {log}");
         let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty() && !line.contains(": loaded ")).collect();
         assert!(lines.len() == 1 && lines[0].contains(says), "{which:?} says {lines:?}");
     }
