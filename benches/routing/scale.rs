@@ -1,5 +1,5 @@
 //! What it costs a server that many proxies read the view from it: processor time of a reading, alone on its way to a server that does
-//! nothing else, beside other requests, and in one packet with one of them; and memory of a connection. Owns connections that behave
+//! nothing else, beside other requests, in one packet with one of them, and as three servers get them; and memory of a connection. Owns connections that behave
 //! as 1,000 active proxies'.
 
 use std::hint;
@@ -31,6 +31,8 @@ pub(crate) struct Cost {
     alone: Duration,
     beside: Duration,
     together: Duration,
+    /// Of one of a cluster of three, where each proxy asks this server as often for something else: every second reading travels with that.
+    mixed: Duration,
     connection: f64,
 }
 
@@ -42,24 +44,31 @@ pub(crate) fn measure() -> Result<Cost> {
     let before = usage::resident(server.pid())?;
     let mut proxies = (0..PROXIES).map(|_| open(&server)).collect::<Result<Vec<_>>>()?;
     let both = format!("{OTHER}{VIEW}");
-    let forms: [&[&str]; 4] = [&[VIEW], &[OTHER], &[OTHER, VIEW], &[&both]];
-    let mut used = [Duration::ZERO; 4];
+    let forms: [(&[&str], f64); 5] = [
+        (&[VIEW], READINGS),
+        (&[OTHER], READINGS),
+        (&[OTHER, VIEW], READINGS),
+        (&[&both], READINGS),
+        (&[&both, VIEW, OTHER], READINGS / 2.0),
+    ];
+    let mut used = [Duration::ZERO; 5];
     for _ in 0..ROUNDS {
-        for (used, texts) in used.iter_mut().zip(forms) {
-            *used += request(&server, &mut proxies, texts)? / ROUNDS;
+        for (used, (texts, rate)) in used.iter_mut().zip(forms) {
+            *used += request(&server, &mut proxies, texts, rate)? / ROUNDS;
         }
     }
-    let [alone, other, beside, together] = used;
+    let [alone, other, beside, together, mixed] = used;
     let grown = usage::resident(server.pid())?.saturating_sub(before);
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let connection = grown as f64 / 1024.0 / f64::from(PROXIES);
-    Ok(Cost { alone, beside: beside.saturating_sub(other), together: together.saturating_sub(other), connection })
+    let without = |used: Duration| used.saturating_sub(other);
+    Ok(Cost { alone, beside: without(beside), together: without(together), mixed: without(mixed / 2), connection })
 }
 
 impl Cost {
-    /// The part of a core that the proxies' readings take beside their other requests.
+    /// The part of a core that the proxies' readings take of one of three servers.
     pub(crate) fn core(&self) -> f64 {
-        cores(self.beside)
+        cores(self.mixed)
     }
 
     /// Resident memory of a connection at a server, in kB.
@@ -74,6 +83,7 @@ impl Cost {
             ("each alone on its way, and nothing else asked", self.alone),
             ("each alone on its way, beside as many other requests", self.beside),
             ("each in one packet with another request", self.together),
+            ("three servers: every second one so, beside as many other requests", self.mixed),
         ] {
             let (time, core) = (cost.as_secs_f64() * 1e6, cores(cost) * 100.0);
             table.row(vec![what.into(), format!("{time:.1}").into(), format!("{core:.1}").into()]);
@@ -94,11 +104,11 @@ fn open(server: &Server) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends `texts`, each over one connection after the other as often as a proxy reads the view, evenly in time -> processor time of the
-/// server for each round of them.
-fn request(server: &Server, proxies: &mut [TcpStream], texts: &[&str]) -> Result<Duration> {
+/// Sends `texts`, each over one connection after the other, as if each proxy sent it so often a second, evenly in time -> processor time
+/// of the server for each round of them.
+fn request(server: &Server, proxies: &mut [TcpStream], texts: &[&str], rate: f64) -> Result<Duration> {
     let kinds = u32::try_from(texts.len())?;
-    let step = Duration::from_secs_f64(1.0 / (READINGS * f64::from(PROXIES * kinds)));
+    let step = Duration::from_secs_f64(1.0 / (rate * f64::from(PROXIES * kinds)));
     let (before, start, mut sent) = (usage::cpu(server.pid())?, Instant::now(), 0_u32);
     let mut buffer = [0; 4096];
     while start.elapsed() < LENGTH {

@@ -674,7 +674,7 @@ self:close_doubt()
 if self.hurt then self.dead,self.tries,self.hurt,self.missed,self.doubtful,self.used_up={},{},nil,nil,nil,nil end
 end
 function Copies:route(r,cmd,key,class)
-self:enter(key)
+self:enter(r,key,class)
 local res=self:serve(r,cmd,key,class,self.commands[class])
 if self.used_up and self.missed and not M.reads(cmd)then res=M.unknown(self,r)end
 self:leave(class~=READ)
@@ -798,10 +798,13 @@ count,text,read[y]=count+1,member.text,start
 end
 if count==MEMBERS then V.glance={q=self.q,text=text,read=read}end
 end
-function Copies:left_out(start)
-local known=glance_of(self)
-local y=known and self.q[start//M.LEASE%MEMBERS+1]
-return y and start - known.read[y]<=AGO and y or nil
+function Copies:left_out(start,with)
+local known,turn=glance_of(self),start//M.LEASE
+if not known then return nil end
+for i=0,MEMBERS - 1 do
+local y=self.q[(turn+i)%MEMBERS+1]
+if y~=with and start - known.read[y]<=AGO then return y end
+end
 end
 function Copies:as_known(seen,out,start)
 local known=glance_of(self)
@@ -839,6 +842,21 @@ return true
 end
 end
 do
+local mono=mcp.time_mono_millis
+local Copies=M.Copies
+function Copies:go_along(r,key)
+local V,now,ring=self.memory,self.now,self.memory.ring
+if not(self.V and V.calm and V.steady and V.glance)or now<V.rode+M.LEASE then return end
+local list=self:servers_of(key)
+if list.unknown then return end
+local p=list[1]
+local ticket=self:send(r,p)
+V.rode=now
+self:renew(p)
+if not self:hangs(ticket,p)and V.calm and V.steady and V.ring==ring and mono()<V.valid then self.asked=p end
+end
+end
+do
 local state=memcached_proxy
 local match,format=string.match,string.format
 local mono=mcp.time_mono_millis
@@ -853,7 +871,7 @@ local STAYS<const> =2000
 local Copies=M.Copies
 local function memory()
 if not state.view then
-state.view={valid=0,early=0,asks=0,tell=0,calm=true,reading=0,servers={},known={},losses=0,
+state.view={valid=0,early=0,asks=0,rode=0,taken=0,tell=0,calm=true,reading=0,servers={},known={},losses=0,
 me=format("%08x",M.hash(tostring(state).. mcp.time_real_millis().. tostring(M))&0xffffffff),
 reads=0,every=1,gap=0,later={},tends=0,lines={},waiting=0,swept=0,unposted={}}
 state.view.name=os.getenv("MEMCACHED_PROXY_ID")or state.view.me
@@ -972,8 +990,8 @@ answers=answers+(seen[y]and 1 or 0)
 end
 return answers
 end
-function Copies:read_view(start)
-local out,seen=self:left_out(start),{}
+function Copies:read_view(start,with)
+local out,seen=self:left_out(start,with),{}
 local answers=ask_members(self,seen,out)
 if out and self:as_known(seen,out,start)then return seen,answers,true end
 return seen,out and ask_members(self,seen)or answers
@@ -1046,16 +1064,17 @@ V.early=V.valid - M.LEASE*(1 - EARLY)
 V.asks=0
 end
 function M.reads_early(V)return V.asks>=MANY or not V.glance end
-function Copies:renew()
+function Copies:renew(with)
 local V,start=self.memory,mono()
 if M.reading(V)==0 then V.oldest=start end
 V.reading,V.asked=V.reading+1,start
-local seen,answers,known=self:read_view(start)
+local seen,answers,known=self:read_view(start,with)
 V.reading=math.max(V.reading - 1,0)
 if self.used_up then return end
 if known then return prolong(V,start)end
 local holders,complete=M.holders(seen),answers==#self.q
-if self:on_its_way(holders,answers,start)then return end
+if self:on_its_way(holders,answers,start)or start<V.taken then return end
+V.taken=start
 local marks,rank,stale,emptied,fresh,on=joined(V,self.q,seen,complete,holders)
 if self.keep then self:keep(marks)end
 local ran_out=start>=V.valid
@@ -1105,13 +1124,15 @@ if shared then self.rctx:sleep(step)else self:renew()end
 step=math.min(step*2,STEP)
 end
 end
-function Copies:enter(key)
+function Copies:enter(r,key,class)
 local V,now=self.memory,mono()
 self.now=now
 local late=now>=V.valid
 local waits=late or not(V.calm and V.steady)
 local behind=(waits or V.waiting>0)and self:line_up(key,waits)
-if late and not self.begun then self:see(now)
+if late and not self.begun then
+if class==M.READ and not behind then self:go_along(r,key)end
+self:see(now)
 elseif behind and M.reading(V)<FEW then self:renew()end
 end
 function Copies:leave(wrote)
@@ -2069,6 +2090,38 @@ remove_from(t,M.remove_id(key,b,version.id),vain,key,b)
 for _,there in ipairs(unclear)do t:all(M.remove_id(key,b,there),list,p,key,b)end
 remove_from(t,M.remove_key(key,b),(offer(t,key,b,older,condition,version)),key,b)
 end
+local function purge(t,key,b,p,left)
+for _=1,ROUNDS do
+if#left==0 then return end
+local looks,removals,again={},{},{}
+for _,x in ipairs(left)do looks[x]=t:send(M.ask_id(key,b),x)end
+t:wait()
+local now=t:ask(M.ask_id(key,b),p)
+if now and now:hit()then return end
+for _,x in ipairs(left)do
+local there=id_at(t:got(looks[x]))
+removals[x]=there and t:send(M.remove_id(key,b,there),x)
+end
+t:wait()
+for _,x in ipairs(left)do
+local res=removals[x]and t:got(removals[x])
+if removals[x]and not(res and res:ok()and res:code()~=mcp.MCMC_CODE_EXISTS)then again[#again+1]=x end
+end
+left=again
+end
+remove_from(t,M.remove_key(key,b),left,key,b)
+end
+local function holding_others(servers,answers)
+local left={}
+for _,x in ipairs(servers)do
+if answers[x]and answers[x]:code()==mcp.MCMC_CODE_EXISTS then left[#left+1]=x end
+end
+return left
+end
+local function take_back(t,key,b,p,id,added)
+if#added==0 then return end
+purge(t,key,b,p,holding_others(added,t:all(M.remove_id(key,b,id),added,nil,key,b)))
+end
 function Copies:spread(key,b,p,list,version)
 local pending,condition,id,old,newer={},{},version.id,version.old,false
 for i=1,#list do
@@ -2094,7 +2147,7 @@ return true
 end
 local held=id_at(now)
 newer=held~=id
-if newer then remove_from(self,M.remove_id(key,b,id),added,key,b)end
+if newer then take_back(self,key,b,p,id,added)end
 if newer and not(held and old)then return true end
 pending={}
 for _,x in ipairs(refused)do
@@ -2107,27 +2160,6 @@ if#pending==0 then return true end
 end
 if not newer then remove_from(self,M.remove_key(key,b),pending,key,b)end
 return true
-end
-local function purge(t,key,b,p,left)
-for _=1,ROUNDS do
-if#left==0 then return end
-local looks,removals,again={},{},{}
-for _,x in ipairs(left)do looks[x]=t:send(M.ask_id(key,b),x)end
-t:wait()
-local now=t:ask(M.ask_id(key,b),p)
-if now and now:hit()then return end
-for _,x in ipairs(left)do
-local there=id_at(t:got(looks[x]))
-removals[x]=there and t:send(M.remove_id(key,b,there),x)
-end
-t:wait()
-for _,x in ipairs(left)do
-local res=removals[x]and t:got(removals[x])
-if removals[x]and not(res and res:ok()and res:code()~=mcp.MCMC_CODE_EXISTS)then again[#again+1]=x end
-end
-left=again
-end
-remove_from(t,M.remove_key(key,b),left,key,b)
 end
 function Copies:erase(key,b,p,list,seen)
 local ids,had,behind,left,answers={},id_at(seen[p]),{},{},{}
@@ -2349,7 +2381,7 @@ end
 t:all(M.remove_key(key,b),list,did.p,key,b)
 return true
 end
-local function astray(t,did,key,b,list,creates,id)
+local function astray(t,did,key,b,list,creates,how)
 local res,seen=did.res,did.seen[did.p]
 if seen and(not seen:ok()or seen:hit())or not res:ok()or not creates and not missed(res)then return false end
 local made,elsewhere=not missed(res),false
@@ -2361,7 +2393,8 @@ if not elsewhere then return false end
 local gone,anew=t:emptied(did.p)
 if anew and not made then t:give_up(key,b,did.p,list)end
 if t.V and not gone then return false end
-if made then t:ask(id and M.remove_id(key,b,id)or M.remove_key(key,b),did.p)end
+local undo=made and(how.id and M.remove_id(key,b,how.id)or M.remove_key(key,b))
+if undo and not t:ask(undo,did.p)then t:doubt(how,key .. b)end
 return t.V or again(t,key,b,did.p,list)
 end
 local function look(cmd,form)
@@ -2405,7 +2438,7 @@ if how.sure or not how.doubt or not t:has_left()then return M.unreachable(t,r,cm
 t.left=false
 return M.unknown(t,r)
 end
-if not several or not(not did.done and astray(t,did,key,b,list,creates,how.id))then
+if not several or not(not did.done and astray(t,did,key,b,list,creates,how))then
 if not several or settle(t,did,key,b,list,how,make)or not how.id then
 if did.done then return M.done(t,r,did.value,form,how.id)end
 return M.answer(t,r,did.res,form)

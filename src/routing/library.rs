@@ -16,7 +16,7 @@ const HASH_CHARS: usize = 10;
 const FIRST_LINE: &str = "-- memcached-injector: routing library of the memcached proxy. Made from src/routing/lua, where it is explained.\n";
 
 /// In the order in which Lua must see them: whoever uses a name of the shared table at load time comes after its file.
-const FILES: [(&str, &str); 27] = [
+const FILES: [(&str, &str); 28] = [
     ("shared.lua", include_str!("lua/shared.lua")),
     ("data.lua", include_str!("lua/data.lua")),
     ("names.lua", include_str!("lua/names.lua")),
@@ -29,6 +29,7 @@ const FILES: [(&str, &str); 27] = [
     ("prepared.lua", include_str!("lua/prepared.lua")),
     ("view.lua", include_str!("lua/view.lua")),
     ("glance.lua", include_str!("lua/glance.lua")),
+    ("along.lua", include_str!("lua/along.lua")),
     ("lease.lua", include_str!("lua/lease.lua")),
     ("lead.lua", include_str!("lua/lead.lua")),
     ("line.lua", include_str!("lua/line.lua")),

@@ -86,8 +86,9 @@ local function publish(t, key, b, did, list, old, how)
     return true
 end
 
--- did the authority miss, or make anew, what a copy has? Then what it made is undone, and -> true: decide again
-local function astray(t, did, key, b, list, creates, id)
+-- did the authority miss, or make anew, what a copy has? Then what it made is undone, which is in doubt if it does not answer, and -> true:
+-- decide again. how: of a command that creates
+local function astray(t, did, key, b, list, creates, how)
     local res, seen = did.res, did.seen[did.p]
     if seen and (not seen:ok() or seen:hit()) or not res:ok() or not creates and not missed(res) then return false end
     local made, elsewhere = not missed(res), false
@@ -99,7 +100,8 @@ local function astray(t, did, key, b, list, creates, id)
     local gone, anew = t:emptied(did.p)
     if anew and not made then t:give_up(key, b, did.p, list) end
     if t.V and not gone then return false end
-    if made then t:ask(id and M.remove_id(key, b, id) or M.remove_key(key, b), did.p) end
+    local undo = made and (how.id and M.remove_id(key, b, how.id) or M.remove_key(key, b))
+    if undo and not t:ask(undo, did.p) then t:doubt(how, key .. b) end
     return t.V or again(t, key, b, did.p, list)
 end
 
@@ -151,7 +153,7 @@ function M.decided(t, r, cmd, key, list, q, how, form, make)
             t.left = false -- its ring is gone: it can't be found out any more, and must not run twice
             return M.unknown(t, r)
         end
-        if not several or not (not did.done and astray(t, did, key, b, list, creates, how.id)) then
+        if not several or not (not did.done and astray(t, did, key, b, list, creates, how)) then
             if not several or settle(t, did, key, b, list, how, make) or not how.id then
                 if did.done then return M.done(t, r, did.value, form, how.id) end
                 return M.answer(t, r, did.res, form)

@@ -19,7 +19,7 @@ local TRIES <const> = 3
 local ANY, READ <const> = mcp.WAIT_ANY, M.READ
 
 local Copies = {}
-M.Copies = Copies -- lease.lua, lead.lua, line.lua, ring.lua, move.lua, marks.lua, repair.lua and version.lua add to it
+M.Copies = Copies -- along.lua, lease.lua, lead.lua, line.lua, ring.lua, move.lua, marks.lua, repair.lua and version.lua add to it
 
 -- did the server answer at all? (SERVER_ERROR and CLIENT_ERROR from it are answers)
 function M.answered(res) return res and (res:ok() or res:raw_string() ~= nil) end
@@ -178,7 +178,7 @@ end
 
 -- does a request at the servers of its key
 function Copies:route(r, cmd, key, class)
-    self:enter(key)
+    self:enter(r, key, class)
     local res = self:serve(r, cmd, key, class, self.commands[class])
     if self.used_up and self.missed and not M.reads(cmd) then res = M.unknown(self, r) end -- the mark may not be in force
     self:leave(class ~= READ)

@@ -28,12 +28,15 @@ function Copies:may_glance(seen, start)
     if count == MEMBERS then V.glance = { q = self.q, text = text, read = read } end
 end
 
--- which member a reading that begins now need not ask, or nil. The same one for a lease: on the same connections one reading comes back
--- behind another (line.lua).
-function Copies:left_out(start)
-    local known = glance_of(self)
-    local y = known and self.q[start // M.LEASE % MEMBERS + 1]
-    return y and start - known.read[y] <= AGO and y or nil
+-- which member a reading that begins now need not ask, or nil; not `with`, which is asked something anyway. Mostly the same one for a
+-- lease: on the same connections one reading comes back behind another (line.lua).
+function Copies:left_out(start, with)
+    local known, turn = glance_of(self), start // M.LEASE
+    if not known then return nil end
+    for i = 0, MEMBERS - 1 do
+        local y = self.q[(turn + i) % MEMBERS + 1]
+        if y ~= with and start - known.read[y] <= AGO then return y end
+    end
 end
 
 -- do the members that were asked from `start` on, all but `out`, hold what is known?

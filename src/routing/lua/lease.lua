@@ -23,12 +23,13 @@ local Copies = M.Copies
 -- What this worker knows of the cluster, kept over reloads. Times in milliseconds of the monotonic clock.
 -- valid, early: when the view runs out, and is to be read again;
 -- oldest: when the first of the readings that are under way began; asked: when the last did;
--- asks: requests since it was read; glance, again: see glance.lua;
+-- asks: requests since it was read; glance, again: see glance.lua; rode: when a request last went along (along.lua);
+-- taken: when the last reading began that was taken over, as one that was held up knows less;
 -- calm: all servers are trusted and no change is pending; unposted: marks, by server, that may not stand on all of Q yet; losses:
 -- when the last server was lost, ms since 1970, never the same twice; tell: when to say what this proxy knows; servers: records by their name in the view; ring, next, since, turn, steady: see ring.lua; lines, waiting, swept: see line.lua.
 local function memory()
     if not state.view then
-        state.view = { valid = 0, early = 0, asks = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
+        state.view = { valid = 0, early = 0, asks = 0, rode = 0, taken = 0, tell = 0, calm = true, reading = 0, servers = {}, known = {}, losses = 0,
             me = format("%08x", M.hash(tostring(state) .. mcp.time_real_millis() .. tostring(M)) & 0xffffffff),
             reads = 0, every = 1, gap = 0, later = {}, tends = 0, lines = {}, waiting = 0, swept = 0, unposted = {} }
         state.view.name = os.getenv("MEMCACHED_PROXY_ID") or state.view.me
@@ -178,8 +179,8 @@ local function ask_members(t, seen, out)
 end
 
 -- reads the view from Q -> by member { cas, text, view }, how many answered, and whether it is what is known
-function Copies:read_view(start)
-    local out, seen = self:left_out(start), {}
+function Copies:read_view(start, with)
+    local out, seen = self:left_out(start, with), {}
     local answers = ask_members(self, seen, out)
     if out and self:as_known(seen, out, start) then return seen, answers, true end
     return seen, out and ask_members(self, seen) or answers
@@ -269,17 +270,18 @@ end
 -- is the view to be read before it runs out?
 function M.reads_early(V) return V.asks >= MANY or not V.glance end
 
--- reads the view and takes it over
-function Copies:renew()
+-- reads the view and takes it over. with: the server that something else has been queued for, or nil
+function Copies:renew(with)
     local V, start = self.memory, mono()
     if M.reading(V) == 0 then V.oldest = start end
     V.reading, V.asked = V.reading + 1, start
-    local seen, answers, known = self:read_view(start)
+    local seen, answers, known = self:read_view(start, with)
     V.reading = math.max(V.reading - 1, 0)
     if self.used_up then return end -- it may not have asked all of them, which says nothing of those that it did not ask
     if known then return prolong(V, start) end
     local holders, complete = M.holders(seen), answers == #self.q
-    if self:on_its_way(holders, answers, start) then return end
+    if self:on_its_way(holders, answers, start) or start < V.taken then return end
+    V.taken = start
     local marks, rank, stale, emptied, fresh, on = joined(V, self.q, seen, complete, holders)
     if self.keep then self:keep(marks) end -- gutter.lua
     local ran_out = start >= V.valid
@@ -339,13 +341,15 @@ end
 
 -- before a request: the view must be valid; a write that the short way has sent had one. Who may have to wait lines up; behind another
 -- he reads the view as well: on the same connections, that comes back when the other's has.
-function Copies:enter(key)
+function Copies:enter(r, key, class)
     local V, now = self.memory, mono()
     self.now = now
     local late = now >= V.valid
     local waits = late or not (V.calm and V.steady)
     local behind = (waits or V.waiting > 0) and self:line_up(key, waits)
-    if late and not self.begun then self:see(now)
+    if late and not self.begun then
+        if class == M.READ and not behind then self:go_along(r, key) end
+        self:see(now)
     elseif behind and M.reading(V) < FEW then self:renew() end
 end
 

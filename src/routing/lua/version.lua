@@ -234,6 +234,46 @@ local function without_authority(t, key, b, p, list, version, refused, added)
     remove_from(t, M.remove_key(key, b), (offer(t, key, b, older, condition, version)), key, b)
 end
 
+-- authority p has removed the key, and copies in `left` have something else than was seen there: what p decided before may only
+-- now have reached them. What a copy had before p has nothing is what p had before.
+local function purge(t, key, b, p, left)
+    for _ = 1, ROUNDS do
+        if #left == 0 then return end
+        local looks, removals, again = {}, {}, {}
+        for _, x in ipairs(left) do looks[x] = t:send(M.ask_id(key, b), x) end
+        t:wait()
+        local now = t:ask(M.ask_id(key, b), p)
+        if now and now:hit() then return end -- written anew: whoever did that sees to the copies
+        for _, x in ipairs(left) do
+            local there = id_at(t:got(looks[x]))
+            removals[x] = there and t:send(M.remove_id(key, b, there), x)
+        end
+        t:wait()
+        for _, x in ipairs(left) do
+            local res = removals[x] and t:got(removals[x])
+            if removals[x] and not (res and res:ok() and res:code() ~= mcp.MCMC_CODE_EXISTS) then again[#again + 1] = x end
+        end
+        left = again
+    end
+    remove_from(t, M.remove_key(key, b), left, key, b)
+end
+
+-- those of `servers` that hold something else than the version which `answers` tell the removal of
+local function holding_others(servers, answers)
+    local left = {}
+    for _, x in ipairs(servers) do
+        if answers[x] and answers[x]:code() == mcp.MCMC_CODE_EXISTS then left[#left + 1] = x end
+    end
+    return left
+end
+
+-- servers in `added`, which had nothing, got version `id`, that p does not hold any more: it goes again. What was put upon it meanwhile
+-- came late too if p has nothing: who removed that from p may have been there before both.
+local function take_back(t, key, b, p, id, added)
+    if #added == 0 then return end
+    purge(t, key, b, p, holding_others(added, t:all(M.remove_id(key, b, id), added, nil, key, b)))
+end
+
 -- version { id, old, make, number, placed }, which authority p holds in place of version `old` (false: of nothing, nil: unknown),
 -- goes to the others. make: condition -> request; number: what `old` was, if known; placed: notes who took it, if given.
 -- -> false if p may have lost the lead meanwhile: then decide again.
@@ -262,7 +302,7 @@ function Copies:spread(key, b, p, list, version)
         end
         local held = id_at(now)
         newer = held ~= id -- or a removal: what others did upon ours is what counts
-        if newer then remove_from(self, M.remove_id(key, b, id), added, key, b) end
+        if newer then take_back(self, key, b, p, id, added) end
         if newer and not (held and old) then return true end
         pending = {}
         for _, x in ipairs(refused) do
@@ -276,30 +316,6 @@ function Copies:spread(key, b, p, list, version)
     end
     if not newer then remove_from(self, M.remove_key(key, b), pending, key, b) end
     return true
-end
-
--- authority p has removed the key, and copies in `left` have something else than was seen there: what p decided before may only
--- now have reached them. What a copy had before p has nothing is what p had before.
-local function purge(t, key, b, p, left)
-    for _ = 1, ROUNDS do
-        if #left == 0 then return end
-        local looks, removals, again = {}, {}, {}
-        for _, x in ipairs(left) do looks[x] = t:send(M.ask_id(key, b), x) end
-        t:wait()
-        local now = t:ask(M.ask_id(key, b), p)
-        if now and now:hit() then return end -- written anew: whoever did that sees to the copies
-        for _, x in ipairs(left) do
-            local there = id_at(t:got(looks[x]))
-            removals[x] = there and t:send(M.remove_id(key, b, there), x)
-        end
-        t:wait()
-        for _, x in ipairs(left) do
-            local res = removals[x] and t:got(removals[x])
-            if removals[x] and not (res and res:ok() and res:code() ~= mcp.MCMC_CODE_EXISTS) then again[#again + 1] = x end
-        end
-        left = again
-    end
-    remove_from(t, M.remove_key(key, b), left, key, b)
 end
 
 -- authority p has removed the key: the versions that were seen anywhere go from all others too, by id, so that nobody's

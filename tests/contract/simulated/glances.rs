@@ -47,7 +47,7 @@ fn who_has_not_looked_for_long_reads_all_members() {
 
 #[test]
 fn a_glance_after_a_long_time_is_caught() {
-    is_caught("y and start - known.read[y]<=AGO and y or nil", "y", IDLE);
+    is_caught("and start - known.read[y]<=AGO then return y", "then return y", IDLE);
 }
 
 /// In ms: TIMEOUT, LEASE until the last proxy has looked, FORCE, 6 until its next request, and a few for the packets.

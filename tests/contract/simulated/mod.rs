@@ -5,6 +5,7 @@
 //!
 //! The mutants below show that this finds what it is for.
 
+mod along;
 mod glances;
 mod gutter;
 mod marked;
@@ -62,8 +63,11 @@ struct Seen {
     history: History,
     /// What happened to the servers.
     story: String,
-    /// When servers held different things of a key that nobody was asking for.
+    /// When, without faults, a copy of a key that nobody was asking for held what its leader did not.
     differences: Vec<String>,
+    /// How often nobody was asking for a key, and how often a copy of it had nothing then.
+    quiet: u32,
+    lacking: u32,
     /// How many servers each proxy trusts in the end, of all proxies together.
     trusted: usize,
     /// The marks that servers have in the end.
@@ -87,8 +91,16 @@ fn run(library: &str, seed: u64, kinds: &str, shape: Shape) -> Seen {
         said.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix('\t')).map(str::to_owned).collect()
     };
     let operations = lines("op").iter().map(|line| operation(line)).collect();
-    let (story, trusted) = (lines("story").join("\n"), lines("trusted").len());
-    Seen { history: History { seed, operations }, story, differences: lines("differ"), trusted, marks: lines("mark") }
+    let number = |kind: &str| lines(kind)[0].parse().unwrap();
+    Seen {
+        history: History { seed, operations },
+        story: lines("story").join("\n"),
+        differences: lines("differ"),
+        quiet: number("quiet"),
+        lacking: number("lacking"),
+        trusted: lines("trusted").len(),
+        marks: lines("mark"),
+    }
 }
 
 /// What `part` says that happened to proxies with this library; it ends by saying that the storm is over.
@@ -176,6 +188,8 @@ fn holds(test: &str, kinds: &str, shape: Shape) {
         assert!(checked.operations > 500, "{checked:?}\n{}\n{again}", seen.story);
         if kinds == HEALTHY {
             assert!(seen.differences.is_empty(), "{}\n{again}", seen.differences.join("\n"));
+            let Seen { quiet, lacking, .. } = seen;
+            assert!(quiet > 100 && lacking * 500 <= quiet, "a copy has nothing {lacking} times of {quiet}\n{again}");
         }
     }
 }

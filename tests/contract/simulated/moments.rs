@@ -15,6 +15,8 @@ const EMPTIED_AGAIN: &str = include_str!("emptied_again.lua");
 const EMPTIED_BETWEEN: &str = include_str!("emptied_between.lua");
 const REMOVED: &str = include_str!("removed.lua");
 const DOUBTED_TWICE: &str = include_str!("doubted_twice.lua");
+const VAIN: &str = include_str!("vain.lua");
+const UNDONE: &str = include_str!("undone.lua");
 
 /// Clients are told what `is_right`, whatever the latencies are.
 fn holds(test: &str, scene: &str, is_right: fn(&[String]) -> bool) {
@@ -137,4 +139,26 @@ fn a_removal_does_not_wait_for_a_set_that_was_in_doubt_twice() {
 fn leaving_the_first_doubt_open_is_caught() {
     let closes = "self:close_doubt()\nself.open,how.doubt.open=how.doubt,true";
     is_caught(closes, "self.open,how.doubt.open=how.doubt,true", DOUBTED_TWICE, waits_for_one_mark);
+}
+
+#[test]
+fn what_came_to_the_copies_after_its_removal_does_not_stay() {
+    holds("moments::what_came_to_the_copies_after_its_removal_does_not_stay", VAIN, |told| told == ["END"]);
+}
+
+#[test]
+fn leaving_what_was_put_upon_a_version_that_came_in_vain_is_caught() {
+    let looks = "holding_others(added,t:all(M.remove_id(key,b,id),added,nil,key,b))";
+    is_caught(looks, "t:all(M.remove_id(key,b,id),added,nil,key,b)and{}", VAIN, |told| told == ["END"]);
+}
+
+#[test]
+fn what_was_made_astray_and_seen_is_not_made_again() {
+    holds("moments::what_was_made_astray_and_seen_is_not_made_again", UNDONE, |told| told == ["2", "END"]);
+}
+
+#[test]
+fn taking_what_may_not_be_undone_for_undone_is_caught() {
+    let doubts = "if undo and not t:ask(undo,did.p)then t:doubt(how,key .. b)end";
+    is_caught(doubts, "if undo then t:ask(undo,did.p)end", UNDONE, |told| told == ["2", "END"]);
 }

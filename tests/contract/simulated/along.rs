@@ -1,0 +1,54 @@
+//! A read that finds the view run out is sent along with the reading of the view, and counts only if that has not changed.
+
+use memcached_injector::routing::library;
+
+use super::{run_again, seeds, told};
+use crate::mutants::mutant;
+
+const READERS: usize = 80;
+/// Ms that a packet takes at most, there and back.
+const ROUND_TRIP: f64 = 2.0 * 0.45;
+
+fn read(library: &str, seed: u64, quiet: bool) -> Vec<String> {
+    let told = told(library, seed, &format!("QUIET = {quiet}\n{}", include_str!("first_read.lua")));
+    assert_eq!(told.len(), READERS, "{told:?}");
+    told
+}
+
+/// Does each proxy's first read take one round trip?
+fn in_one_round_trip(library: &str, seed: u64) -> bool {
+    read(library, seed, true).iter().all(|took| took.parse::<f64>().unwrap() < ROUND_TRIP + 0.1)
+}
+
+fn reads_the_last_write(library: &str, seed: u64) -> bool {
+    read(library, seed, false).iter().all(|value| value == "2")
+}
+
+#[test]
+fn a_read_does_not_wait_for_the_view_and_then_for_its_answer() {
+    for seed in seeds() {
+        let again = run_again("along::a_read_does_not_wait_for_the_view_and_then_for_its_answer", seed);
+        assert!(in_one_round_trip(&library::library().text, seed), "{again}");
+    }
+}
+
+#[test]
+fn reading_the_view_first_is_caught() {
+    let mutant = mutant("self.asked=p end", "end");
+    assert!(seeds().all(|seed| !in_one_round_trip(&mutant, seed)), "nobody noticed");
+}
+
+#[test]
+fn what_was_read_along_counts_only_under_the_same_view() {
+    for seed in seeds() {
+        let again = run_again("along::what_was_read_along_counts_only_under_the_same_view", seed);
+        assert!(reads_the_last_write(&library::library().text, seed), "{again}");
+    }
+}
+
+#[test]
+fn taking_what_was_read_before_a_change_is_caught() {
+    let mutant =
+        mutant("and V.calm and V.steady and V.ring==ring and mono()<V.valid then self.asked=p", "then self.asked=p");
+    assert!(seeds().any(|seed| !reads_the_last_write(&mutant, seed)), "nobody noticed");
+}
