@@ -90,7 +90,7 @@ fn writing_to_the_authority_only_is_caught() {
 
 #[test]
 fn deciding_an_add_without_a_look_at_the_copies_is_caught() {
-    let looks = "if not several or not(not did.done and astray(t,did,key,b,list,creates,how.id))then";
+    let looks = "if not several or not(not did.done and astray(t,did,key,b,list,creates,how))then";
     assert_cell_catches(&mutant(looks, "if true then"), Class::Update, &[Fault::BackEmpty(0)]);
 }
 

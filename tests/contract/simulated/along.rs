@@ -52,3 +52,23 @@ fn taking_what_was_read_before_a_change_is_caught() {
         mutant("and V.calm and V.steady and V.ring==ring and mono()<V.valid then self.asked=p", "then self.asked=p");
     assert!(seeds().any(|seed| !reads_the_last_write(&mutant, seed)), "nobody noticed");
 }
+
+/// In ms: FORCE, and a few for the packets.
+fn waits_for_one_mark(library: &str, seed: u64) -> bool {
+    let told = told(library, seed, include_str!("held_up.lua"));
+    matches!(&told[..], [took] if took.parse::<u32>().is_ok_and(|took| took <= 105 + 5))
+}
+
+#[test]
+fn a_reading_that_was_held_up_undoes_nothing() {
+    for seed in seeds() {
+        let again = run_again("along::a_reading_that_was_held_up_undoes_nothing", seed);
+        assert!(waits_for_one_mark(&library::library().text, seed), "{again}");
+    }
+}
+
+#[test]
+fn taking_over_a_reading_that_was_held_up_is_caught() {
+    let mutant = mutant("or start<V.taken then return end", "then return end");
+    assert!(seeds().any(|seed| !waits_for_one_mark(&mutant, seed)), "nobody noticed");
+}
