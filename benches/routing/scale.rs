@@ -1,6 +1,6 @@
 //! What it costs a server that many proxies read the view from it: processor time of a reading, alone on its way to a server that does
-//! nothing else, beside other requests, in one packet with one of them, and as three servers get them; and memory of a connection. Owns connections that behave
-//! as 1,000 active proxies'.
+//! nothing else, beside other requests, in one packet with one of them, and as three servers get them; and memory of a connection. Owns
+//! connections that behave as 1,000 active proxies'.
 
 use std::hint;
 use std::io::{ErrorKind, Read, Write};

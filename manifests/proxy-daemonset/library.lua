@@ -2176,10 +2176,7 @@ end
 note(self,had,nil,behind)
 for i=1,math.min(#ids,2)do answers=self:all(M.remove_id(key,b,ids[i]),list,p,key,b)end
 if had then answers=self:all(M.remove_id(key,b,had),list,p,key,b)end
-for i=1,#list do
-local x=list[i]
-if x~=p and answers[x]and answers[x]:code()==mcp.MCMC_CODE_EXISTS then left[#left+1]=x end
-end
+for _,x in ipairs(holding_others(list,answers))do left[#left+1]=x end
 purge(self,key,b,p,left)
 self:all(M.remove_key(key,b),self:unseen(list,seen),p,key,b)
 end

@@ -1,8 +1,6 @@
 //! A read that finds the view run out is sent along with the reading of the view, and counts only if that has not changed.
 
-use memcached_injector::routing::library;
-
-use super::{run_again, seeds, told};
+use super::{for_all_seeds, seeds, told};
 use crate::mutants::mutant;
 
 const READERS: usize = 80;
@@ -26,10 +24,7 @@ fn reads_the_last_write(library: &str, seed: u64) -> bool {
 
 #[test]
 fn a_read_does_not_wait_for_the_view_and_then_for_its_answer() {
-    for seed in seeds() {
-        let again = run_again("along::a_read_does_not_wait_for_the_view_and_then_for_its_answer", seed);
-        assert!(in_one_round_trip(&library::library().text, seed), "{again}");
-    }
+    for_all_seeds("along::a_read_does_not_wait_for_the_view_and_then_for_its_answer", in_one_round_trip);
 }
 
 #[test]
@@ -40,10 +35,7 @@ fn reading_the_view_first_is_caught() {
 
 #[test]
 fn what_was_read_along_counts_only_under_the_same_view() {
-    for seed in seeds() {
-        let again = run_again("along::what_was_read_along_counts_only_under_the_same_view", seed);
-        assert!(reads_the_last_write(&library::library().text, seed), "{again}");
-    }
+    for_all_seeds("along::what_was_read_along_counts_only_under_the_same_view", reads_the_last_write);
 }
 
 #[test]
@@ -61,10 +53,7 @@ fn waits_for_one_mark(library: &str, seed: u64) -> bool {
 
 #[test]
 fn a_reading_that_was_held_up_undoes_nothing() {
-    for seed in seeds() {
-        let again = run_again("along::a_reading_that_was_held_up_undoes_nothing", seed);
-        assert!(waits_for_one_mark(&library::library().text, seed), "{again}");
-    }
+    for_all_seeds("along::a_reading_that_was_held_up_undoes_nothing", waits_for_one_mark);
 }
 
 #[test]

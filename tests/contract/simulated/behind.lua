@@ -1,17 +1,13 @@
 -- Three proxies write one key, each upon the write before; the copies hear of the first two late, and of the third at once. Then the
 -- authority dies, before the first proxy could look what became of its own there. What is read in the end on stdout.
--- Globals: SEED; new_scene, tell (scene.lua).
+-- Globals: SEED; new_scene, tell, far (scene.lua).
 math.randomseed(SEED)
 local KEY <const> = "text"
 local world, ask, set, meet = new_scene(3, 3)
 local leads = meet(KEY)
 
-for x = 1, 3 do
-    if x ~= leads then
-        world.set(1, x, "clear", 6)
-        world.set(2, x, "clear", 60)
-    end
-end
+far(world, 1, leads, 6)
+far(world, 2, leads, 60)
 set(1, KEY, 1)
 world.at(0.9, function() set(2, KEY, 2) end)
 world.at(1.5, function() set(3, KEY, 3) end)

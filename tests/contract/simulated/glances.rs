@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use memcached_injector::routing::library;
-
-use super::{run_again, seeds, told};
+use super::{for_all_seeds, told};
 use crate::mutants::mutant;
 
 /// Ms for which a proxy says nothing: none, or until the mark would be in force, had it been seen.
@@ -20,9 +18,7 @@ fn counts_each_once(library: &str, seed: u64, idle: u32) -> bool {
 }
 
 fn holds(test: &str, idle: u32) {
-    for seed in seeds() {
-        assert!(counts_each_once(&library::library().text, seed, idle), "{}", run_again(test, seed));
-    }
+    for_all_seeds(test, |library, seed| counts_each_once(library, seed, idle));
 }
 
 fn is_caught(from: &str, to: &str, idle: u32) {
@@ -58,10 +54,7 @@ fn is_in_force_in_time(library: &str, seed: u64) -> bool {
 
 #[test]
 fn a_mark_on_its_way_to_the_other_members_holds_nobody_up() {
-    for seed in seeds() {
-        let again = run_again("glances::a_mark_on_its_way_to_the_other_members_holds_nobody_up", seed);
-        assert!(is_in_force_in_time(&library::library().text, seed), "{again}");
-    }
+    for_all_seeds("glances::a_mark_on_its_way_to_the_other_members_holds_nobody_up", is_in_force_in_time);
 }
 
 #[test]

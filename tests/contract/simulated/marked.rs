@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use memcached_injector::routing::library;
-
-use super::{run_again, seeds, told};
+use super::{for_all_seeds, told};
 use crate::mutants::mutant;
 
 /// Whether each increment that clients were told of made a number of its own.
@@ -19,10 +17,7 @@ fn counts_each_once(library: &str, seed: u64) -> bool {
 
 #[test]
 fn all_proxies_have_the_same_last_mark() {
-    for seed in seeds() {
-        let again = run_again("marked::all_proxies_have_the_same_last_mark", seed);
-        assert!(counts_each_once(&library::library().text, seed), "{again}");
-    }
+    for_all_seeds("marked::all_proxies_have_the_same_last_mark", counts_each_once);
 }
 
 #[test]

@@ -16,6 +16,7 @@ const EARLY: f64 = 0.65 * LEASE;
 const AGO: f64 = 90.0;
 
 /// What one server has of it.
+#[derive(Debug)]
 struct Cost {
     /// By one proxy in a second.
     readings: f64,
@@ -64,7 +65,7 @@ fn the_view_is_read_from_three_servers_however_many_there_are() {
             );
             assert_eq!(*connections, PROXIES);
         }
-        assert!(others.iter().all(|other| other.readings == 0.0 && other.connections <= PROXIES));
+        assert!(others.iter().all(|other| other.readings == 0.0 && other.connections <= PROXIES), "{others:?}");
     }
 }
 

@@ -1,8 +1,15 @@
 -- What scenes begin with and say.
--- Globals: LIBRARY; make_proxy (proxy.lua), random, configuration, new_world (world.lua). Makes new_scene and tell.
+-- Globals: LIBRARY; make_proxy (proxy.lua), random, configuration, new_world (world.lua). Makes new_scene, tell and far.
 
 -- one line on stdout for what a client was told: what it read, or else the first word
 function tell(text) io.write("told\t", text:match("\r\n(%d+)\r\n") or text:match("%S+"), "\n") end
+
+-- packets between proxy p and all of three servers but `leads` take so many ms more
+function far(world, p, leads, delay)
+    for x = 1, 3 do
+        if x ~= leads then world.set(p, x, "clear", delay) end
+    end
+end
 
 -- servers, proxies, copies (all servers if not said) -> the world, ask(proxy, line, value, after), set(proxy, key, value of one digit, after), meet(key), after
 -- which a key has the value 0 and all proxies know the view; that says which server leads the key; and led_by(server), which makes such a key that it leads

@@ -1,15 +1,13 @@
 -- A proxy adds a key at its leader while the copies have yet to hear of its removal, and hears no more of the leader when it looks whether that was
 -- emptied. Another one reads what was added and removes it. On stdout what that one and at last the first one read.
--- Globals: SEED; new_scene, tell (scene.lua).
+-- Globals: SEED; new_scene, tell, far (scene.lua).
 math.randomseed(SEED)
 local KEY <const> = "text"
 local world, ask, set, meet = new_scene(3, 2)
 local leads = meet(KEY)
 set(1, KEY, 1)
 world.run(world.now + 5)
-for x = 1, 3 do
-    if x ~= leads then world.set(1, x, "clear", 10) end
-end
+far(world, 1, leads, 10)
 local memory = world.servers[leads].memory
 local answer = memory.answer
 function memory.answer(self, line, ...)

@@ -1,18 +1,14 @@
 -- Two proxies far from the copies of a key write it, one upon the other; a third removes it, and its removals are there before both. Then the
 -- leader dies. On stdout what the third one reads.
--- Globals: SEED; new_scene, tell (scene.lua).
+-- Globals: SEED; new_scene, tell, far (scene.lua).
 math.randomseed(SEED)
 local KEY <const> = "text"
 local world, ask, set, meet = new_scene(3, 3)
 local leads = meet(KEY)
 ask(1, "delete " .. KEY)
 world.run(world.now + 5)
-for x = 1, 3 do
-    if x ~= leads then
-        world.set(2, x, "clear", 10)
-        world.set(3, x, "clear", 10)
-    end
-end
+far(world, 2, leads, 10)
+far(world, 3, leads, 10)
 set(2, KEY, 1)
 world.at(2, function() set(3, KEY, 2) end)
 world.at(4, function() ask(1, "delete " .. KEY) end)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use memcached_injector::routing::library;
 
-use super::{run_again, seeds, told};
+use super::{for_all_seeds, run_again, seeds, told};
 use crate::mutants::{broken, mutant};
 
 /// Whether each of thirty keys was counted twice.
@@ -15,10 +15,7 @@ fn counts_each_once(library: &str, seed: u64) -> bool {
 
 #[test]
 fn an_answer_that_comes_too_late_does_not_count() {
-    for seed in seeds() {
-        let again = run_again("views::an_answer_that_comes_too_late_does_not_count", seed);
-        assert!(counts_each_once(&library::library().text, seed), "{again}");
-    }
+    for_all_seeds("views::an_answer_that_comes_too_late_does_not_count", counts_each_once);
 }
 
 #[test]
