@@ -130,10 +130,10 @@ fn rules(
         return Err(Decision::Skip(Skip::AlreadyInjected));
     }
     warnings.extend(useless_options(&pod, &request.mode));
-    let mut sizes = resources::sizes(&request, &pod);
-    warnings.append(&mut sizes.warnings);
     let (backing, more) = feasibility::check(&pod, &request, topology)
         .map_err(|failures| Decision::Deny(failures.into_iter().map(Problem::Infeasible).collect()))?;
+    let mut sizes = resources::sizes(&request, backing.cluster.known_servers(), &pod);
+    warnings.append(&mut sizes.warnings);
     warnings.extend(more);
     Ok(Decision::Inject(Box::new(Plan { asked, request, backing, sizes })))
 }

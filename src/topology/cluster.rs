@@ -110,6 +110,12 @@ impl Cluster {
         };
         Order::new(&lists, copies)
     }
+
+    /// How many servers a proxy of it knows: those that the ring counts, those that wait for it, and stand-ins.
+    pub fn known_servers(&self) -> usize {
+        let of_replicas = self.replicas.iter().map(|replica| replica.servers.len() + replica.joining.len());
+        of_replicas.sum::<usize>() + self.gutter.len()
+    }
 }
 
 /// Every cluster that is known, and for each that can't be used the reason.

@@ -24,6 +24,7 @@ mod gutter_under_clients;
 mod healthy;
 mod local_dead;
 mod lost_answer;
+mod memory;
 mod mutants;
 mod no_copies;
 mod overloaded;
