@@ -130,10 +130,13 @@ fn rules(
         return Err(Decision::Skip(Skip::AlreadyInjected));
     }
     warnings.extend(useless_options(&pod, &request.mode));
-    let (backing, more) = feasibility::check(&pod, &request, topology)
-        .map_err(|failures| Decision::Deny(failures.into_iter().map(Problem::Infeasible).collect()))?;
-    let mut sizes = resources::sizes(&request, backing.cluster.known_servers(), &pod);
+    let checked = feasibility::check(&pod, &request, topology);
+    // A pod that is refused is told the warnings as well, which are the same for any number of servers.
+    let servers = checked.as_ref().map_or(0, |(backing, _)| backing.cluster.known_servers());
+    let mut sizes = resources::sizes(&request, servers, &pod);
     warnings.append(&mut sizes.warnings);
+    let (backing, more) =
+        checked.map_err(|failures| Decision::Deny(failures.into_iter().map(Problem::Infeasible).collect()))?;
     warnings.extend(more);
     Ok(Decision::Inject(Box::new(Plan { asked, request, backing, sizes })))
 }

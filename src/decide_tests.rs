@@ -186,6 +186,19 @@ fn row_8_every_obstacle_is_named_at_once() {
 }
 
 #[test]
+fn row_8_a_refused_pod_is_told_the_warnings_too() {
+    let mut pod = pod(json!({
+        annotation::MODE: "replicated", "memcached.io/proxy-cpu-request": "10m", "memcached.io/proxy-cpu-limit": "50m",
+    }));
+    let budget = json!({"cpu": "1", "memory": "1Gi"});
+    pod["spec"]["containers"][0]["resources"] = json!({"requests": budget, "limits": budget});
+    pod["spec"]["hostNetwork"] = json!(true);
+    let Verdict { decision, warnings } = verdict(&pod, &namespace(None));
+    assert!(matches!(decision, Decision::Deny(_)), "{decision:?}");
+    assert!(warnings.contains(&Warning::RequestFollowsLimit("cpu")), "{warnings:?}");
+}
+
+#[test]
 fn row_8_a_mode_that_does_not_fit_the_clusters_copies_is_refused() {
     let settings = Settings::default();
     let refused = |copies: Copies, mode: &str| {

@@ -103,12 +103,20 @@ pub fn sizes(request: &Request, servers: usize, pod: &Pod) -> Sizes {
 }
 
 fn proxy_memory(request: &Request, servers: usize) -> Defaults {
-    let inside = match &request.mode {
+    let limit = proxy_memory_limit(servers).saturating_add(Quantity::mebi(inside(request)));
+    Defaults { request: proxy_memory_request(request), limit, guaranteed: limit }
+}
+
+fn proxy_memory_request(request: &Request) -> Quantity {
+    Quantity::mebi(PROXY_MEMORY_REQUEST_MI + inside(request))
+}
+
+/// MB of a local cache inside the proxy.
+fn inside(request: &Request) -> u32 {
+    match &request.mode {
         Mode::Failover(local) if local.place == LocalPlace::Internal => local.memory_mb,
         _ => 0,
-    };
-    let limit = proxy_memory_limit(servers).saturating_add(Quantity::mebi(inside));
-    Defaults { request: Quantity::mebi(PROXY_MEMORY_REQUEST_MI + inside), limit, guaranteed: limit }
+    }
 }
 
 /// What a proxy that knows so many servers may take where nobody says otherwise, beside a local cache inside it.
@@ -145,7 +153,7 @@ fn amounts(resource: &str, asked: Amounts, defaults: Defaults, class: QosClass, 
 }
 
 fn burstable(resource: &str, asked: Amounts, defaults: Defaults, pod: &Pod) -> Amounts {
-    let request = wanted(asked, defaults);
+    let request = wanted(asked, defaults.request);
     // Memory is always bounded. CPU only where every container of the pod bounds it: a ResourceQuota on limits.cpu
     // would refuse a pod with one that doesn't, and anywhere else a bound would only throttle.
     let bounded = resource == "memory" || limited_everywhere(pod, resource);
@@ -169,19 +177,18 @@ pub fn check_budget(request: &Request, pod: &Pod) -> Vec<Infeasible> {
     let proxy = &request.proxy;
     let local = local_memory(request);
     // CPU is shared without harm, so only what the pod asks for by itself counts.
-    let free = Defaults { request: Quantity::ZERO, ..CPU };
-    let memory = proxy_memory(request, 0); // its request, which is the same for any number of servers
+    let (free, memory) = (Quantity::ZERO, proxy_memory_request(request));
     let asked = [
         ("cpu", Amounts { request: proxy.cpu_request, limit: proxy.cpu_limit }, free, None),
         ("memory", Amounts { request: proxy.memory_request, limit: proxy.memory_limit }, memory, local),
     ];
-    let checked = asked.into_iter().filter_map(|(resource, asked, proxy, local)| {
+    let checked = asked.into_iter().filter_map(|(resource, asked, default, local)| {
         let (list, has) = match budget.limit(resource) {
             Some(limit) => ("limits", limit),
             None => ("requests", budget.request(resource)?),
         };
         let local = local.map_or(Quantity::ZERO, |local| local.request);
-        let ours = wanted(asked, proxy).saturating_add(local);
+        let ours = wanted(asked, default).saturating_add(local);
         let needs = requested(pod, resource).saturating_add(ours).max(asked.limit.unwrap_or(Quantity::ZERO));
         (needs > has).then_some(Infeasible::PodResources { resource, list, has, needs })
     });
@@ -189,8 +196,8 @@ pub fn check_budget(request: &Request, pod: &Pod) -> Vec<Infeasible> {
 }
 
 /// What a container is expected to use: what is asked for, else the default, which no limit lets it exceed.
-fn wanted(asked: Amounts, defaults: Defaults) -> Quantity {
-    let default = asked.limit.map_or(defaults.request, |limit| limit.min(defaults.request));
+fn wanted(asked: Amounts, default: Quantity) -> Quantity {
+    let default = asked.limit.map_or(default, |limit| limit.min(default));
     asked.request.unwrap_or(default)
 }
 

@@ -111,7 +111,7 @@ impl Cluster {
         Order::new(&lists, copies)
     }
 
-    /// How many servers a proxy of it knows: those that the ring counts, those that wait for it, and stand-ins.
+    /// How many servers a proxy of it knows at most: those that the ring counts, those that wait for it, and stand-ins.
     pub fn known_servers(&self) -> usize {
         let of_replicas = self.replicas.iter().map(|replica| replica.servers.len() + replica.joining.len());
         of_replicas.sum::<usize>() + self.gutter.len()
